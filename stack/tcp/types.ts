@@ -1,0 +1,236 @@
+/**
+ * The sockets of the TCP machine: every step of a socket's life, callable and observable on its own, without waiting.
+ * The host shell (and a conformance suite) drive TCP through this and nothing else.
+ *
+ * @module
+ */
+
+/** States, RFC 9293 3.3.2. */
+export const CLOSED = 0;
+export const LISTEN = 1;
+export const SYN_SENT = 2;
+export const SYN_RECEIVED = 3;
+export const ESTABLISHED = 4;
+export const FIN_WAIT_1 = 5;
+export const FIN_WAIT_2 = 6;
+export const CLOSE_WAIT = 7;
+export const CLOSING = 8;
+export const LAST_ACK = 9;
+export const TIME_WAIT = 10;
+
+/** State names as `ss` and the RFC write them, by number. */
+export const STATE_NAMES: readonly string[] = [
+  "CLOSED",
+  "LISTEN",
+  "SYN-SENT",
+  "SYN-RECEIVED",
+  "ESTABLISHED",
+  "FIN-WAIT-1",
+  "FIN-WAIT-2",
+  "CLOSE-WAIT",
+  "CLOSING",
+  "LAST-ACK",
+  "TIME-WAIT",
+];
+
+/** Something changed that the owner may wait for; bits of `TcpSocket.events`. */
+export const EVENT_READABLE = 1;
+export const EVENT_WRITABLE = 2;
+export const EVENT_CONNECTED = 4;
+/** The socket failed or was reset; `error` says why. */
+export const EVENT_ERROR = 8;
+/** The machine is done with the socket: nothing will be sent or received any more. */
+export const EVENT_CLOSED = 16;
+export const EVENT_ACCEPT = 32;
+/** Everything that was sent, the FIN included, is acknowledged. */
+export const EVENT_DRAINED = 64;
+
+/** Options a socket can be made with; a listener's are inherited by what it accepts. */
+export interface TcpOptions {
+  /** Turns Nagle's algorithm off. Default false. */
+  noDelay?: boolean;
+  /** Turns keep-alive on. Default false. */
+  keepAlive?: boolean;
+  /** Idle time before the first probe, between probes (milliseconds), and how many. Linux's defaults: 7,200,000, 75,000, 9. */
+  keepAliveIdleMs?: number;
+  keepAliveIntervalMs?: number;
+  keepAliveCount?: number;
+  /** RFC 5482: give up when sent data is not acknowledged for so long; 0 = by number of retransmissions (default). */
+  userTimeoutMs?: number;
+  /** Largest receive and send buffer in bytes. They start small and grow as needed. Default 4 MiB each. */
+  receiveBufferMax?: number;
+  sendBufferMax?: number;
+  /** Largest segment offered to the peer, in bytes; 0 = from the MTU (default). */
+  maxSegmentSize?: number;
+  /** Offer options; all default to true. */
+  windowScale?: boolean;
+  timestamps?: boolean;
+  sack?: boolean;
+  /** TTL and DSCP of what is sent. Default 64 and 0. */
+  ttl?: number;
+  tos?: number;
+}
+
+/** A connection's figures, as `ss -i` shows them. Times in milliseconds, sizes in bytes. */
+export interface TcpInfo {
+  state: string;
+  localPort: number;
+  remotePort: number;
+  rttMs: number;
+  rttVarianceMs: number;
+  minRttMs: number;
+  rtoMs: number;
+  congestionControl: string;
+  congestionWindow: number;
+  slowStartThreshold: number;
+  sendMss: number;
+  receiveMss: number;
+  inFlight: number;
+  sendWindow: number;
+  receiveWindow: number;
+  sendQueued: number;
+  receiveQueued: number;
+  bytesSent: number;
+  bytesAcked: number;
+  bytesReceived: number;
+  segmentsSent: number;
+  segmentsReceived: number;
+  bytesRetransmitted: number;
+  retransmissions: number;
+  timeouts: number;
+  fastRecoveries: number;
+  outOfOrder: number;
+  duplicateAcks: number;
+  sacksReceived: number;
+  dsacksReceived: number;
+  windowScale: [send: number, receive: number];
+  timestamps: boolean;
+  sack: boolean;
+}
+
+/** One end of a connection. Returns are counts or negative codes of `stack/codes.ts`. */
+export interface TcpSocket {
+  readonly state: number;
+  readonly localKey: number;
+  readonly localPort: number;
+  readonly remoteKey: number;
+  readonly remotePort: number;
+  /** Pending error, a negative code, or 0. Reading clears nothing. */
+  readonly error: number;
+  /** EVENT_… bits since the owner last cleared them. While not 0 the socket stands in `TcpLayer.ready`. */
+  events: number;
+  /** The shell's own object. */
+  owner: unknown;
+  /** Bytes that `receive` would give now. */
+  readonly receiveQueued: number;
+  /** True when the peer's FIN came in order: after `receiveQueued` bytes the stream ends. */
+  readonly finReceived: boolean;
+  /** Bytes that `send` would take now. */
+  readonly sendSpace: number;
+  /** Bytes accepted by `send` and not acknowledged yet. */
+  readonly sendQueued: number;
+  /** True after `shutdownWrite` or `close`. */
+  readonly writeShut: boolean;
+  /**
+   * Copies bytes into the send ring and marks the socket for output. Returns how many (0 = no room now), or `EPIPE` after
+   * shutdown, `ENOTCONN`, or the pending error.
+   */
+  send(bytes: Uint8Array, offset: number, length: number): number;
+  /** Copies received bytes out. Returns how many, 0 at the end of the stream, `EAGAIN` when there is nothing now, or the pending error. */
+  receive(into: Uint8Array, offset: number, length: number): number;
+  /** Sends a FIN after what is queued. The other direction stays open. */
+  shutdownWrite(): number;
+  /** What comes in from now on is thrown away (acknowledged, not kept). */
+  shutdownRead(): number;
+  /**
+   * Lets go of the socket: FIN after what is queued, in the background. With unread data a reset, as Linux (RFC 1122 4.2.2.13).
+   * `lingerMs` undefined: in the background; 0: reset at once.
+   */
+  close(lingerMs?: number): void;
+  /** Resets at once. */
+  abort(): void;
+  setNoDelay(on: boolean): void;
+  setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void;
+  setUserTimeout(ms: number): void;
+  info(): TcpInfo;
+}
+
+/** A listening socket. */
+export interface TcpListenSocket {
+  readonly localKey: number;
+  readonly localPort: number;
+  events: number;
+  owner: unknown;
+  /** Established connections that wait to be accepted. */
+  readonly pending: number;
+  /** The next one, or `EAGAIN`. */
+  accept(): TcpSocket | number;
+  /** Stops listening; connections that were not accepted are reset. */
+  close(): void;
+}
+
+/** TCP counters, as `netstat -s` shows them. All start at 0 and only grow, but for the three gauges at the end. */
+export interface TcpStatistics {
+  activeOpens: number;
+  passiveOpens: number;
+  failedAttempts: number;
+  resetsReceived: number;
+  resetsSent: number;
+  segmentsReceived: number;
+  segmentsSent: number;
+  segmentsRetransmitted: number;
+  badChecksum: number;
+  badHeader: number;
+  badOptions: number;
+  noListener: number;
+  listenOverflow: number;
+  synDropped: number;
+  outOfWindow: number;
+  pawsDropped: number;
+  challengeAcks: number;
+  outOfOrder: number;
+  outOfOrderDropped: number;
+  duplicateSegments: number;
+  timeouts: number;
+  fastRecoveries: number;
+  zeroWindowProbes: number;
+  keepAliveProbes: number;
+  delayedAcks: number;
+  timeWaitReused: number;
+  timeWaitOverflow: number;
+  tableFull: number;
+  /** Gauges. */
+  connections: number;
+  timeWait: number;
+  listeners: number;
+}
+
+/** The TCP of one stack. */
+export interface TcpLayer {
+  /** Sockets and listeners whose `events` are not 0, in the order they changed. The shell empties it after each burst. */
+  readonly ready: (TcpSocket | TcpListenSocket)[];
+  readonly statistics: TcpStatistics;
+  /** `localKey` ANY for all addresses; `port` 0 for a free one. `EADDRINUSE`, `EADDRNOTAVAIL`, `EINVAL`. */
+  listen(localKey: number, port: number, backlog: number, options?: TcpOptions): TcpListenSocket | number;
+  /** Begins to connect: EVENT_CONNECTED or EVENT_ERROR follows. `localKey` ANY and `localPort` 0 let the stack choose. */
+  connect(
+    localKey: number,
+    localPort: number,
+    remoteKey: number,
+    remotePort: number,
+    now: number,
+    options?: TcpOptions,
+  ): TcpSocket | number;
+  /** Output of the connections that changed; called at the end of a burst, and after the user wrote or read. */
+  flush(now: number): void;
+  /** True when `flush` has something to do. */
+  readonly dirty: boolean;
+  /** When `advance` is next needed: milliseconds on the clock of `now`, or Infinity. */
+  nextDeadline(): number;
+  /** Runs the timers that are due. */
+  advance(now: number): void;
+  /** Every connection, for `ss`. */
+  sockets(): Iterable<TcpSocket>;
+  /** Ends everything at once with `code` as the pending error; resets are sent when `reset` is set. */
+  shutdown(code: number, reset: boolean): void;
+}

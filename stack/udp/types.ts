@@ -1,0 +1,80 @@
+/**
+ * The sockets of UDP: calls that return at once, driven by the host shell.
+ *
+ * @module
+ */
+
+/** Bits of `UdpSocket.events`. */
+export const EVENT_READABLE = 1;
+export const EVENT_ERROR = 8;
+
+export interface UdpOptions {
+  /** Bytes and datagrams kept before a read; what comes beyond is dropped and counted. Defaults 212,992 and 1024. */
+  receiveBufferMax?: number;
+  receiveQueueMax?: number;
+  /** Allow sending to broadcast addresses. Default true, as Deno. */
+  broadcast?: boolean;
+  /** Several sockets on one port, each gets broadcast and multicast (SO_REUSEADDR). Default false. */
+  reuseAddress?: boolean;
+  ttl?: number;
+  multicastTtl?: number;
+  multicastLoop?: boolean;
+  tos?: number;
+  /** Don't fragment: a datagram over the path MTU is `EMSGSIZE`. Default false. */
+  dontFragment?: boolean;
+}
+
+/** Where a datagram came from: filled in by `receive`. */
+export interface UdpSource {
+  key: number;
+  port: number;
+  /** The address that it was sent to, and the interface that it came by. */
+  localKey: number;
+  interfaceIndex: number;
+  /** Length of the datagram, even when the caller's buffer was shorter. */
+  length: number;
+}
+
+export interface UdpSocket {
+  readonly localKey: number;
+  readonly localPort: number;
+  /** ANY and 0 while not connected. */
+  readonly remoteKey: number;
+  readonly remotePort: number;
+  events: number;
+  owner: unknown;
+  /** Datagrams that wait. */
+  readonly pending: number;
+  /** Bytes of the datagram that `receive` would give next; -1 if there is none. */
+  readonly nextLength: number;
+  /** Copies the next datagram out (cut to `length`), fills `source`. Bytes copied, `EAGAIN`, or the pending error (then cleared). */
+  receive(into: Uint8Array, offset: number, length: number, source: UdpSource): number;
+  /** Sends one datagram; `remoteKey` 0 = the connected peer. Bytes sent, or a negative code. */
+  send(bytes: Uint8Array, offset: number, length: number, remoteKey: number, remotePort: number): number;
+  connect(remoteKey: number, remotePort: number): number;
+  joinMulticast(group: number, interfaceIndex?: number): number;
+  leaveMulticast(group: number, interfaceIndex?: number): number;
+  setOptions(options: UdpOptions): void;
+  close(): void;
+  readonly statistics: { received: number; sent: number; dropped: number };
+}
+
+export interface UdpStatistics {
+  received: number;
+  sent: number;
+  noPort: number;
+  badChecksum: number;
+  badLength: number;
+  receiveBufferFull: number;
+  sendErrors: number;
+}
+
+export interface UdpLayer {
+  readonly ready: UdpSocket[];
+  readonly statistics: UdpStatistics;
+  /** Opens a socket on `localKey` (ANY for all) and `port` (0 for a free one, RFC 6056). `EADDRINUSE`, `EADDRNOTAVAIL`. */
+  open(localKey: number, port: number, options?: UdpOptions): UdpSocket | number;
+  sockets(): Iterable<UdpSocket>;
+  /** Ends everything with `code` as the pending error. */
+  shutdown(code: number): void;
+}
