@@ -1,0 +1,10 @@
+/**
+ * Starts `deno …` in a fresh network namespace: brings the loopback device up first, since tests use 127.0.0.1 as well.
+ *
+ * @module
+ */
+import { setLoopbackUp } from "./loopback.ts";
+
+setLoopbackUp();
+const child = new Deno.Command(Deno.execPath(), { args: Deno.args }).spawn();
+Deno.exit((await child.status).code);

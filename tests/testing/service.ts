@@ -1,0 +1,77 @@
+/**
+ * Programs of ours as a test sees them: started, waited for until they answer, and always ended.
+ *
+ * @module
+ */
+import { ROOT } from "./namespace.ts";
+
+/** How long a program may take until it says `ready`; the machine may be busy. */
+const START_LIMIT_MS = 60_000;
+
+export interface ServiceOptions {
+  /** Words before `deno`, for example a namespace's prefix. */
+  prefix?: string[];
+  program?: string;
+}
+
+/** `examples/simple_services.ts` (or another program that prints `ready …`) in a process of its own. */
+export class Service implements AsyncDisposable {
+  readonly pid: number;
+  /** The line that it printed when it was ready. */
+  ready = "";
+  #child: Deno.ChildProcess;
+  #stderr: Promise<string>;
+  #ended = false;
+
+  private constructor(child: Deno.ChildProcess) {
+    this.#child = child;
+    this.pid = child.pid;
+    this.#stderr = new Response(child.stderr).text();
+  }
+
+  static async start(args: string[], options: ServiceOptions = {}): Promise<Service> {
+    const { prefix = [], program = "examples/simple_services.ts" } = options;
+    const [command, ...words] = [...prefix, Deno.execPath(), "run", "-A", program, ...args];
+    const child = new Deno.Command(command, { args: words, cwd: ROOT, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
+    const service = new Service(child);
+    const timer = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    while (!service.ready.includes("\n")) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      service.ready += value;
+    }
+    clearTimeout(timer);
+    await reader.cancel();
+    if (service.ready.startsWith("ready ")) return service;
+    const { code, stderr } = await service.ended();
+    throw new Error(`${program} ended with ${code} before it was ready: ${stderr}`);
+  }
+
+  /** Waits until it ends by itself. */
+  async ended(timeoutMs = 30_000): Promise<{ code: number; stderr: string }> {
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), timeoutMs);
+    const status = await this.#child.status;
+    clearTimeout(timer);
+    this.#ended = true;
+    return { code: status.code, stderr: await this.#stderr };
+  }
+
+  /** Asks it to end, and waits until it has. */
+  stop(signal: Deno.Signal = "SIGTERM"): Promise<{ code: number; stderr: string }> {
+    this.#child.kill(signal);
+    return this.ended();
+  }
+
+  /** Resident memory in bytes. */
+  get memory(): number {
+    const line = Deno.readTextFileSync(`/proc/${this.pid}/status`).match(/VmRSS:\s+(\d+)/);
+    return line === null ? 0 : Number(line[1]) * 1024;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#ended) return;
+    this.#child.kill("SIGKILL");
+    await this.ended();
+  }
+}
