@@ -4,7 +4,7 @@
  *
  *     unshare -Urn deno run -A examples/simple_services.ts --host-address 10.0.0.1/24
  *
- * Ends cleanly on SIGINT and SIGTERM.
+ * Ends cleanly on SIGINT and SIGTERM; SIGUSR1 makes it print its statistics on standard error, as one line of JSON.
  *
  * @module
  */
@@ -114,6 +114,7 @@ const services = [
 serve(stack.listen({ port: 80 }), httpServices);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => stack.close());
+Deno.addSignalListener("SIGUSR1", () => console.error(JSON.stringify(stack.statistics)));
 console.log(`ready ${options().text("address")} on ${options().text("name")}: tcp 7 9 19 80, udp 7 9 19`);
 
 try {

@@ -10,7 +10,7 @@
 /** What the stranger needs of a network; `Deno` and `NetStack` both have it. */
 export interface Net {
   connect(options: { hostname: string; port: number }): Promise<Deno.Conn>;
-  listenDatagram(options: { hostname: string; port: number }): Deno.DatagramConn;
+  listenDatagram(options: { hostname: string; port: number; transport: "udp" }): Deno.DatagramConn;
 }
 
 /** A bulk transfer as its receiver saw it. */
@@ -70,8 +70,19 @@ export async function receiveBulk(conn: Deno.Conn, size: number): Promise<Bulk> 
   return { bytes: length, ms, sha256: await sha256(buffer.subarray(0, length)) };
 }
 
+/** What `promise` gives, or null if it takes too long: UDP may lose a datagram. */
+function inTime<T>(promise: Promise<T>): Promise<T | null> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, UDP_PATIENCE_MS, null);
+    promise.catch(() => null).then((value) => {
+      clearTimeout(timer);
+      resolve(value);
+    });
+  });
+}
+
 async function udpEcho(net: Net, local: string, remote: string): Promise<Findings["udpEcho"]> {
-  using socket = net.listenDatagram({ hostname: local, port: 0, transport: "udp" } as { hostname: string; port: number });
+  const socket = net.listenDatagram({ hostname: local, port: 0, transport: "udp" });
   const times: number[] = [];
   const message = new Uint8Array(32);
   for (let round = 0; round < UDP_ROUNDS; round++) {
@@ -79,13 +90,11 @@ async function udpEcho(net: Net, local: string, remote: string): Promise<Finding
     message[1] = round >> 8;
     const begin = performance.now();
     await socket.send(message, { transport: "udp", hostname: remote, port: 7 });
-    let timer = 0;
-    const late = new Promise<null>((resolve) => timer = setTimeout(resolve, UDP_PATIENCE_MS, null));
-    const answer = await Promise.race([socket.receive(), late]);
-    clearTimeout(timer);
+    const answer = await inTime(socket.receive());
     if (answer === null) break;
     if (answer[0][0] === message[0] && answer[0][1] === message[1]) times.push((performance.now() - begin) * 1000);
   }
+  socket.close();
   times.sort((a, b) => a - b);
   return { sent: UDP_ROUNDS, received: times.length, medianUs: times[times.length >> 1] ?? NaN };
 }

@@ -20,13 +20,14 @@ export class Service implements AsyncDisposable {
   /** The line that it printed when it was ready. */
   ready = "";
   #child: Deno.ChildProcess;
-  #stderr: Promise<string>;
+  #stderr = "";
+  #drained: Promise<void>;
   #ended = false;
 
   private constructor(child: Deno.ChildProcess) {
     this.#child = child;
     this.pid = child.pid;
-    this.#stderr = new Response(child.stderr).text();
+    this.#drained = this.#drain(child.stderr);
   }
 
   static async start(args: string[], options: ServiceOptions = {}): Promise<Service> {
@@ -54,13 +55,26 @@ export class Service implements AsyncDisposable {
     const status = await this.#child.status;
     clearTimeout(timer);
     this.#ended = true;
-    return { code: status.code, stderr: await this.#stderr };
+    await this.#drained;
+    return { code: status.code, stderr: this.#stderr };
   }
 
   /** Asks it to end, and waits until it has. */
   stop(signal: Deno.Signal = "SIGTERM"): Promise<{ code: number; stderr: string }> {
     this.#child.kill(signal);
     return this.ended();
+  }
+
+  async #drain(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) this.#stderr += text;
+  }
+
+  /** What the program counts: it prints its statistics when it gets SIGUSR1. */
+  async statistics(): Promise<Record<string, Record<string, number>>> {
+    const before = this.#stderr.length;
+    this.#child.kill("SIGUSR1");
+    while (this.#stderr.indexOf("\n", before) < 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    return JSON.parse(this.#stderr.slice(before));
   }
 
   /** Resident memory in bytes. */

@@ -1,0 +1,51 @@
+/**
+ * What the README promises to somebody without root: the demo over a real TAP, in namespaces of his own.
+ *
+ * Root runs this as user nobody, with copies of what root's home hides: Deno itself, its cache, the project.
+ */
+import { assertEquals } from "@std/assert";
+import { findProgram, ROOT, run } from "../testing/namespace.ts";
+
+const NOBODY = "65534";
+
+function lacksRoot(): boolean {
+  return Deno.uid() !== 0 || findProgram("setpriv") === null || findProgram("unshare") === null;
+}
+
+/** A folder that nobody can read and write, with all that is needed to run the project. */
+async function copyForNobody(folder: string): Promise<void> {
+  await Deno.mkdir(`${folder}/project`);
+  await Deno.mkdir(`${folder}/cache`);
+  await Deno.copyFile(Deno.execPath(), `${folder}/deno`);
+  const info = await run(Deno.execPath(), ["info", "--json"]);
+  const { npmCache } = JSON.parse(info.stdout);
+  await run("cp", ["-r", npmCache, `${folder}/cache/npm`]);
+  const parts = ["deno.json", "deno.lock", "mod.ts", "ffi", "stack", "drivers", "examples", "tests"];
+  await run("cp", ["-r", ...parts.map((part) => ROOT + part), `${folder}/project`]);
+  await run("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
+}
+
+Deno.test({
+  name: "an ordinary user runs the demo on a real TAP, in user and network namespaces",
+  ignore: lacksRoot(),
+  async fn() {
+    const folder = await Deno.makeTempDir({ prefix: "tapioca_nobody_" });
+    try {
+      await copyForNobody(folder);
+      const identity = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--reset-env"];
+      const demo = [`${folder}/deno`, "run", "-A", `${folder}/project/examples/demo.ts`, "--json"];
+      const environment = [`HOME=${folder}`, `DENO_DIR=${folder}/cache`, "PATH=/usr/bin:/bin"];
+      const { code, stdout, stderr } = await run("setpriv", [...identity, "env", "-C", folder, ...environment, ...demo], {
+        timeoutMs: 120_000,
+      });
+      assertEquals(code, 0, stderr + stdout);
+      const report = JSON.parse(stdout);
+      const refused = stderr.includes("in-memory cable");
+      assertEquals(report.ok, true, stdout);
+      assertEquals(report.realDevice, !refused, "over the cable only where the device is refused, and then it says so");
+      if (refused) console.log(`No real device for an ordinary user here: ${stderr.trim()}`);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
