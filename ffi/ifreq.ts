@@ -81,7 +81,7 @@ export class IfReq {
 /** A datagram socket for interface ioctls, in the network namespace of the calling thread. */
 export function interfaceSocket(): Descriptor {
   const lib = libc();
-  const fd = lib.socket(2 /* AF_INET */, 2 /* SOCK_DGRAM */ | 0x80000, 0);
+  const fd = lib.socket(2, /* AF_INET */ 2 /* SOCK_DGRAM */ | 0x80000, 0);
   if (fd < 0) throw errnoError("open", "a socket for interface requests", lib.errno[0]);
   return new Descriptor(fd);
 }

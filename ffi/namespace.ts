@@ -25,7 +25,9 @@ export function namespacePath(reference: string | { readonly pid: number }): str
     if (!Number.isInteger(reference.pid) || reference.pid <= 0) throw new TypeError(`Invalid process id ${reference.pid}`);
     return `/proc/${reference.pid}/ns/net`;
   }
-  if (reference === "" || reference.includes("\0")) throw new TypeError("Invalid namespace: a name or an absolute path is needed");
+  if (reference === "" || reference.includes("\0")) {
+    throw new TypeError("Invalid namespace: a name or an absolute path is needed");
+  }
   if (reference.startsWith("/")) return reference;
   if (reference.includes("/")) throw new TypeError(`Invalid namespace ${JSON.stringify(reference)}: the path must be absolute`);
   return `/run/netns/${reference}`;

@@ -140,14 +140,14 @@ export class NetlinkSocket extends Descriptor {
 
   constructor() {
     const lib = libc();
-    const fd = lib.socket(16 /* AF_NETLINK */, 3 /* SOCK_RAW */ | 0x80000, 0 /* NETLINK_ROUTE */);
+    const fd = lib.socket(16, /* AF_NETLINK */ 3 /* SOCK_RAW */ | 0x80000, 0 /* NETLINK_ROUTE */);
     if (fd < 0) throw errnoError("open", "a netlink socket", lib.errno[0]);
     super(fd);
     const on = new Uint8Array([1, 0, 0, 0]);
     const seconds = new Uint8Array([5, ...new Array<number>(15).fill(0)]);
     // Each may be missing in an old kernel, which then says less: capped and extended acknowledgements, strict filters.
     for (const option of [10, 11, 12]) lib.setsockopt(fd, 270, option, on, 4);
-    lib.setsockopt(fd, 1, 20 /* SO_RCVTIMEO */, seconds, 16); // a kernel that doesn't answer must not hang the process
+    lib.setsockopt(fd, 1, 20, /* SO_RCVTIMEO */ seconds, 16); // a kernel that doesn't answer must not hang the process
   }
 
   /**

@@ -4,7 +4,15 @@
  * @module
  */
 import { formatIp, formatMac, networkOf, parseIp, parseMac, parsePrefix, type Prefix } from "./inet.ts";
-import { attributes, NetlinkMessage, type NetlinkPart, NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./netlink.ts";
+import {
+  attributes,
+  NetlinkMessage,
+  type NetlinkPart,
+  NetlinkSocket,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+} from "./netlink.ts";
 import { linkIndex } from "./rtnl_link.ts";
 
 export const AF_INET = 2;

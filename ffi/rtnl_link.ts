@@ -156,7 +156,8 @@ function parseLink(part: NetlinkPart): Link {
   const flags = part.view.getUint32(8, true);
   const mac = found.get(IFLA_ADDRESS);
   const stats = found.get(IFLA_STATS64);
-  const counter = (n: number) => stats === undefined || stats.bytes.length < 8 * n + 8 ? 0 : Number(stats.view.getBigUint64(8 * n, true));
+  const counter = (n: number) =>
+    stats === undefined || stats.bytes.length < 8 * n + 8 ? 0 : Number(stats.view.getBigUint64(8 * n, true));
   return {
     index: part.view.getInt32(4, true),
     name: attributeText(found.get(IFLA_IFNAME)),

@@ -4,7 +4,15 @@
  * @module
  */
 import { formatIp, networkOf, parseIp, parsePrefix, type Prefix } from "./inet.ts";
-import { attributes, attributeU32, NetlinkMessage, type NetlinkPart, NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import {
+  attributes,
+  attributeU32,
+  NetlinkMessage,
+  type NetlinkPart,
+  NetlinkSocket,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+} from "./netlink.ts";
 import { AF_INET6, familyOf } from "./rtnl_address.ts";
 import { linkIndex } from "./rtnl_link.ts";
 
