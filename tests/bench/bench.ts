@@ -1,6 +1,6 @@
 /**
  * Measures our stack on a TAP, with and without offload, beside the kernel's own over a veth pair, in interleaved rounds of one
- * run: `deno task bench [--json] [--rounds 3] [--seconds 2]`. Prints medians; compare only within one run.
+ * run: `deno task bench [--json] [--rounds 3] [--seconds 2] [--only tapioca]`. Prints medians; compare only within one run.
  *
  * @module
  */
@@ -98,10 +98,11 @@ function median(values: number[]): number {
 
 type Results = Record<string, Record<string, Measurement[]>>;
 
-async function measureAll(rounds: number, seconds: number): Promise<Results> {
+async function measureAll(rounds: number, seconds: number, only: string): Promise<Results> {
   const results: Results = {};
   for (let round = 0; round < rounds; round++) {
     for (const [name, start] of Object.entries(SERVERS)) {
+      if (!name.includes(only)) continue;
       await using server = await start();
       for (const test of TESTS) {
         console.error(`round ${round + 1} of ${rounds}: ${name}, ${test.name}`);
@@ -133,10 +134,10 @@ function printTable(results: Results): void {
 
 async function main(): Promise<number> {
   const wrong = (argument: string) => {
-    console.error(`bench: unknown argument ${argument}. usage: bench.ts [--json] [--rounds 3] [--seconds 2]`);
+    console.error(`bench: unknown argument ${argument}. usage: bench.ts [--json] [--rounds 3] [--seconds 2] [--only NAME]`);
     Deno.exit(2);
   };
-  const options = parseArgs(Deno.args, { boolean: ["json", "inside"], string: ["rounds", "seconds"], unknown: wrong });
+  const options = parseArgs(Deno.args, { boolean: ["json", "inside"], string: ["rounds", "seconds", "only"], unknown: wrong });
   if (!options.inside) {
     const enclosure = findEnclosure();
     if (enclosure.prefix === null) throw new Error(`Cannot measure a TAP: ${enclosure.reason}`);
@@ -146,7 +147,7 @@ async function main(): Promise<number> {
     return (await new Deno.Command(program, { args }).spawn().status).code;
   }
   setLoopbackUp();
-  const results = await measureAll(Number(options.rounds ?? 3), Number(options.seconds ?? 2));
+  const results = await measureAll(Number(options.rounds ?? 3), Number(options.seconds ?? 2), String(options.only ?? ""));
   if (options.json) console.log(JSON.stringify(results));
   else printTable(results);
   return 0;
