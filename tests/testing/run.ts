@@ -1,5 +1,5 @@
 /**
- * Runs the tests, or the whole gate: `run.ts test [--long] [files…]`, `run.ts ok`.
+ * Runs the tests, or the whole gate: `run.ts test [--long] [files or folders…]`, `run.ts ok`.
  *
  * Tests that need the real kernel (their files speak of TAPIOCA_KERNEL or of testing/namespace.ts) run in a network
  * namespace of their own; everything else runs where it is. The last line is `N passed, N failed, N skipped`.
@@ -26,6 +26,19 @@ function* testFiles(folder: string): Generator<string> {
     if (entry.isDirectory) yield* testFiles(path);
     else if (entry.name.endsWith("_test.ts")) yield path;
   }
+}
+
+/** The test files that the user named, by file or by folder. */
+function chosenFiles(names: string[]): string[] {
+  return names.flatMap((name) => {
+    const path = name.replace(/^\.\//, "").replace(/\/$/, "");
+    try {
+      return Deno.statSync(ROOT + path).isDirectory ? [...testFiles(path)] : [path];
+    } catch {
+      console.error(`run.ts: there is no ${name}`);
+      Deno.exit(2);
+    }
+  });
 }
 
 function needsKernel(path: string): boolean {
@@ -69,7 +82,7 @@ function readSkips(path: string): string[] {
 }
 
 async function test(long: boolean, chosen: string[]): Promise<boolean> {
-  const files = chosen.length > 0 ? chosen : [...testFiles("tests")];
+  const files = chosen.length > 0 ? chosenFiles(chosen) : [...testFiles("tests")];
   const kernelFiles = files.filter(needsKernel);
   const plainFiles = files.filter((file) => !kernelFiles.includes(file));
   const skips = Deno.makeTempFileSync({ prefix: "tapioca_skips_" });
@@ -98,7 +111,8 @@ async function test(long: boolean, chosen: string[]): Promise<boolean> {
   console.log(`${plain.passed + kernel.passed} passed, ${failed} failed, ${plain.skipped + kernel.skipped} skipped`);
   const wanting = Deno.env.get("CI") === "true" && missing.length > 0;
   if (wanting) console.error(red("CI installs every program that a test needs: a skipped test is a failed run there."));
-  return failed === 0 && !wanting;
+  // A run that found no test proves nothing.
+  return failed === 0 && plain.passed + kernel.passed > 0 && !wanting;
 }
 
 /** The one gate: everything that must hold before a commit, cheapest first. */
