@@ -44,15 +44,22 @@ async function chargen(conn: Deno.Conn): Promise<void> {
   for (;;) await writeAll(conn, pattern);
 }
 
+/** What comes, until the stack ends; why it ended is told by `stack.closed`, once. */
+async function* endless<T>(source: AsyncIterable<T>): AsyncGenerator<T> {
+  try {
+    yield* source;
+  } catch { /* the stack has ended */ }
+}
+
 async function tcpService(listener: Deno.TcpListener, handle: (conn: Deno.Conn) => Promise<void>): Promise<void> {
-  for await (const conn of listener) {
+  for await (const conn of endless(listener)) {
     // A client that resets or vanishes ends its own connection and nothing else.
     handle(conn).catch(() => {}).finally(() => conn[Symbol.dispose]());
   }
 }
 
 async function udpService(socket: Deno.DatagramConn, answer: (bytes: Uint8Array) => Uint8Array | null): Promise<void> {
-  for await (const [bytes, from] of socket) {
+  for await (const [bytes, from] of endless(socket)) {
     const reply = answer(bytes);
     // A full device or a client out of reach loses a datagram, as UDP may.
     if (reply !== null) await socket.send(reply, from).catch(() => {});
@@ -74,7 +81,10 @@ function options() {
     default: { name: "tap0", address: "10.0.0.2/24", offload: true },
     unknown: (argument) => fail(`unknown argument ${argument}. ${USAGE}`, 2),
   });
-  if (values.help) fail(USAGE, 2);
+  if (values.help) {
+    console.log(USAGE);
+    Deno.exit(0);
+  }
   const text = (name: string) => values[name] as string | undefined;
   for (const name of names) if (text(name) === "") fail(`--${name} needs a value. ${USAGE}`, 2);
   if (values.mtu !== undefined && !/^\d+$/.test(text("mtu")!)) fail(`--mtu must be a number of bytes, not "${values.mtu}"`, 2);
@@ -103,14 +113,12 @@ function start(): NetStack {
 }
 
 const stack = start();
-const services = [
-  tcpService(stack.listen({ port: 7 }), echo),
-  tcpService(stack.listen({ port: 9 }), discard),
-  tcpService(stack.listen({ port: 19 }), chargen),
-  udpService(stack.listenDatagram({ port: 7 }), (bytes) => bytes),
-  udpService(stack.listenDatagram({ port: 9 }), () => null),
-  udpService(stack.listenDatagram({ port: 19 }), randomText),
-];
+tcpService(stack.listen({ port: 7 }), echo);
+tcpService(stack.listen({ port: 9 }), discard);
+tcpService(stack.listen({ port: 19 }), chargen);
+udpService(stack.listenDatagram({ port: 7 }), (bytes) => bytes);
+udpService(stack.listenDatagram({ port: 9 }), () => null);
+udpService(stack.listenDatagram({ port: 19 }), randomText);
 serve(stack.listen({ port: 80 }), httpServices);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => stack.close());
@@ -118,8 +126,9 @@ Deno.addSignalListener("SIGUSR1", () => console.error(JSON.stringify(stack.stati
 console.log(`ready ${options().text("address")} on ${options().text("name")}: tcp 7 9 19 80, udp 7 9 19`);
 
 try {
-  await Promise.all([stack.closed, ...services]);
+  await stack.closed;
 } catch (error) {
-  fail((error as Error).message, 1);
+  // The device is gone. Nothing is left that keeps the process alive: it ends by itself.
+  console.error(`simple_services: ${(error as Error).message}`);
+  Deno.exitCode = 1;
 }
-Deno.exit(0);

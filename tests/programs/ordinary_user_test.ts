@@ -7,6 +7,8 @@ import { assertEquals } from "@std/assert";
 import { findProgram, ROOT, run } from "../testing/namespace.ts";
 
 const NOBODY = "65534";
+/** A device node as most distributions have it, for everybody, seen by the test's own processes only. */
+const WITH_NODE = 'mount --bind "$0" /dev/net/tun 2>/dev/null; exec "$@"';
 
 function lacksRoot(): boolean {
   return Deno.uid() !== 0 || findProgram("setpriv") === null || findProgram("unshare") === null;
@@ -23,6 +25,7 @@ async function copyForNobody(folder: string): Promise<void> {
   const parts = ["deno.json", "deno.lock", "mod.ts", "ffi", "stack", "drivers", "examples", "tests"];
   await run("cp", ["-r", ...parts.map((part) => ROOT + part), `${folder}/project`]);
   await run("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
+  await run("mknod", ["-m", "666", `${folder}/tun`, "c", "10", "200"]);
 }
 
 Deno.test({

@@ -1,0 +1,41 @@
+/** The small examples do what they say. */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { kernel, run } from "../testing/namespace.ts";
+
+function example(name: string, ...args: string[]) {
+  return run(Deno.execPath(), ["run", "-A", `examples/${name}`, ...args]);
+}
+
+Deno.test("two_hosts.ts runs with no permission at all", async () => {
+  const { code, stdout, stderr } = await run(Deno.execPath(), ["run", "--no-prompt", "examples/two_hosts.ts"]);
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(stdout, "ping: 56 bytes from 10.0.0.2\nhttp: HTTP/1.1 200 OK: Hello from bob\n");
+});
+
+Deno.test({
+  name: "ping.ts: answers of the kernel, and of nobody",
+  ignore: !kernel,
+  async fn() {
+    const there = await example("ping.ts", "10.0.0.1", "--count", "3");
+    assertEquals(there.code, 0, there.stderr);
+    assertMatch(there.stdout, /^56 bytes from 10\.0\.0\.1: sequence 1, ttl 64, [\d.]+ ms\n/);
+    assertStringIncludes(there.stdout, "3 sent, 3 received");
+    const nobody = await example("ping.ts", "10.0.0.77", "--count", "1");
+    assertEquals(nobody.code, 1, nobody.stderr);
+    assertStringIncludes(nobody.stdout, "1 sent, 0 received");
+    assertEquals((await example("ping.ts")).code, 2);
+  },
+});
+
+Deno.test({
+  name: "http_get.ts: a page from the kernel's side",
+  ignore: !kernel,
+  async fn() {
+    await using server = Deno.serve({ hostname: "0.0.0.0", port: 8123, onListen() {} }, () => new Response("a page\n"));
+    const { code, stdout, stderr } = await example("http_get.ts", "http://10.0.0.1:8123/");
+    assertEquals(code, 0, stderr);
+    assertMatch(stdout, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\na page\n$/);
+    assertEquals((await example("http_get.ts", "nonsense")).code, 2);
+    await server.shutdown();
+  },
+});
