@@ -38,9 +38,9 @@ Deno.test({
       const identity = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--reset-env"];
       const demo = [`${folder}/deno`, "run", "-A", `${folder}/project/examples/demo.ts`, "--json"];
       const environment = [`HOME=${folder}`, `DENO_DIR=${folder}/cache`, "PATH=/usr/bin:/bin"];
-      const { code, stdout, stderr } = await run("setpriv", [...identity, "env", "-C", folder, ...environment, ...demo], {
-        timeoutMs: 120_000,
-      });
+      const asNobody = ["setpriv", ...identity, "env", "-C", folder, ...environment, ...demo];
+      const words = ["-m", "sh", "-c", WITH_NODE, `${folder}/tun`, ...asNobody];
+      const { code, stdout, stderr } = await run("unshare", words, { timeoutMs: 120_000 });
       assertEquals(code, 0, stderr + stdout);
       const report = JSON.parse(stdout);
       const refused = stderr.includes("in-memory cable");
