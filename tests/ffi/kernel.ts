@@ -1,0 +1,29 @@
+/**
+ * Tests on the real kernel change interfaces, so they run only in a network namespace of their own, which the wrapper
+ * that makes it tells by TAPIOCA_KERNEL=1:
+ *
+ *     unshare -Urn sh -c 'ip link set lo up; TAPIOCA_KERNEL=1 deno test -A tests/ffi tests/drivers'
+ */
+import { libc } from "../../ffi/libc.ts";
+
+// Before any test: the library stays open for the process, and the sanitizer would blame whoever opened it.
+libc();
+
+const enabled = Deno.env.get("TAPIOCA_KERNEL") === "1";
+if (!enabled) console.log("kernel tests skipped: run them under `unshare -Urn` with TAPIOCA_KERNEL=1 (deno task test does)");
+
+/** A test that needs a network namespace of its own. */
+export function kernelTest(name: string, run: () => void | Promise<void>): void {
+  Deno.test({ name, ignore: !enabled, fn: run });
+}
+
+/** Catches what `run` throws. */
+export function thrown(run: () => unknown): Error & { code?: string } {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof Error) return error;
+    throw error;
+  }
+  throw new Error("Nothing was thrown");
+}

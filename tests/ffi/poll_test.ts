@@ -1,0 +1,111 @@
+import { assertEquals, assertInstanceOf } from "@std/assert";
+import { Descriptor, O_RDONLY, openFile } from "../../ffi/descriptor.ts";
+import { libc } from "../../ffi/libc.ts";
+import { createWaker, POLLIN, pollNow, POLLNVAL, POLLOUT, wakersIdle } from "../../ffi/poll.ts";
+import { thrown } from "./kernel.ts";
+
+const one = () => new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
+
+/** An event descriptor that stays readable until it is read. */
+function eventDescriptor(): Descriptor {
+  return new Descriptor(libc().eventfd(0, 0x80800));
+}
+
+/** A waker and the promise of its next call. */
+function watched(fd: number) {
+  let next = Promise.withResolvers<number>();
+  let calls = 0;
+  const waker = createWaker(fd, (events) => {
+    calls++;
+    const { resolve } = next;
+    next = Promise.withResolvers();
+    resolve(events);
+  });
+  return { waker, next: () => next.promise, calls: () => calls };
+}
+
+Deno.test("a waker tells once per arming, and again when armed again", async () => {
+  using event = eventDescriptor();
+  const { waker, next, calls } = watched(event.fd);
+  event.write(one());
+  waker.arm();
+  waker.arm(); // the second asks for nothing new
+  assertEquals(await next() & POLLIN, POLLIN);
+  await wakersIdle();
+  assertEquals(calls(), 1); // still readable, but nobody armed
+  waker.arm();
+  assertEquals(await next() & POLLIN, POLLIN);
+  event.read(new Uint8Array(8));
+  waker.arm();
+  event.write(one());
+  assertEquals(await next() & POLLIN, POLLIN);
+  waker.close();
+  waker.close();
+  await wakersIdle();
+});
+
+Deno.test("interest can be added while a wait is under way", async () => {
+  using event = eventDescriptor();
+  const { waker, next } = watched(event.fd);
+  waker.arm(POLLIN); // nothing to read: waits
+  waker.arm(POLLOUT);
+  assertEquals(await next() & (POLLIN | POLLOUT), POLLOUT);
+  waker.close();
+  await wakersIdle();
+});
+
+Deno.test("close ends a wait under way, and nothing is told afterwards", async () => {
+  using event = eventDescriptor();
+  const { waker, calls } = watched(event.fd);
+  waker.arm();
+  event.write(one());
+  waker.close(); // the kernel has reported it already: too late
+  waker.arm();
+  await wakersIdle();
+  assertEquals(calls(), 0);
+});
+
+Deno.test("64 wakers share one wait: a process has 32 threads for them", async () => {
+  const all = Array.from({ length: 64 }, () => {
+    const event = eventDescriptor();
+    return { event, ...watched(event.fd) };
+  });
+  for (const { waker } of all) waker.arm();
+  for (const { event, next } of [...all].reverse()) {
+    const told = next();
+    event.write(one());
+    await told;
+  }
+  assertEquals(all.map(({ calls }) => calls()), new Array<number>(64).fill(1));
+  for (const { event, waker } of all) {
+    waker.close();
+    event.close();
+  }
+  await wakersIdle();
+});
+
+Deno.test("plain poll: ready, not ready, not open", () => {
+  using event = eventDescriptor();
+  assertEquals(pollNow(event.fd, POLLIN | POLLOUT), POLLOUT);
+  event.write(one());
+  assertEquals(pollNow(event.fd, POLLIN), POLLIN);
+  assertEquals(pollNow(9999, POLLIN), POLLNVAL);
+});
+
+Deno.test("a descriptor closed under an armed waker is told when armed, not thrown", async () => {
+  const event = eventDescriptor();
+  const { waker, next } = watched(event.fd);
+  event.close();
+  waker.arm();
+  assertEquals(await next(), POLLNVAL);
+  waker.close();
+  await wakersIdle();
+});
+
+Deno.test("what cannot be waited for is a typed error", () => {
+  const regular = new Descriptor(openFile("/etc/passwd", O_RDONLY));
+  const error = thrown(() => createWaker(regular.fd, () => {}));
+  regular.close();
+  assertInstanceOf(error, Deno.errors.PermissionDenied);
+  assertInstanceOf(thrown(() => createWaker(9999, () => {})), Deno.errors.BadResource);
+});
