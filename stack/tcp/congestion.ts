@@ -1,0 +1,74 @@
+/**
+ * Congestion control: a small interface, and Reno (RFC 5681) behind it.
+ *
+ * Loss detection and recovery are the connection's (`recovery.ts`); a module here only says how large the congestion
+ * window may be. All sizes are bytes, times milliseconds.
+ *
+ * @module
+ */
+
+/** What a congestion control sees and sets of its connection. */
+export interface CongestionState {
+  cwnd: number;
+  ssthresh: number;
+  /** Payload bytes of a full segment. */
+  readonly sendMss: number;
+  /** Smoothed round-trip time, 0 while unknown. */
+  readonly srttMs: number;
+  readonly minRttMs: number;
+}
+
+/** One congestion control of one connection. */
+export interface CongestionControl {
+  readonly name: string;
+  /** `acked` new bytes were acknowledged outside of recovery, and the window was the limit. */
+  onAck(state: CongestionState, acked: number, now: number): void;
+  /** Loss was detected, or ECN said so: returns the new ssthresh. `inFlight` is FlightSize at that moment. */
+  onLoss(state: CongestionState, inFlight: number, now: number): number;
+  /** The retransmission timer ran out. Same as `onLoss`; cwnd is then set to one segment by the caller. */
+  onTimeout(state: CongestionState, inFlight: number, now: number): number;
+  /** The connection was idle for longer than the RTO. */
+  onIdle?(state: CongestionState, now: number): void;
+}
+
+/** RFC 5681 with appropriate byte counting (RFC 3465, L = 2 segments). */
+export class Reno implements CongestionControl {
+  readonly name = "reno";
+  #acked = 0;
+
+  onAck(state: CongestionState, acked: number, _now: number): void {
+    if (state.cwnd < state.ssthresh) {
+      //= rfc5681#3.1
+      // During slow start, a TCP increments cwnd by at most SMSS bytes for each ACK received that cumulatively
+      // acknowledges new data.
+      //= rfc3465#2.3
+      // type=exception reason=one ACK stands for a whole super-frame where the peer's device joins segments; Linux counts all
+      // of the bytes (RFC 3465's L is unlimited there), and so do we.
+      state.cwnd = Math.min(state.cwnd + acked, Math.max(state.ssthresh, state.cwnd + state.sendMss));
+      return;
+    }
+    this.#acked += acked;
+    if (this.#acked >= state.cwnd) {
+      this.#acked -= state.cwnd;
+      state.cwnd += state.sendMss;
+    }
+  }
+
+  //= rfc5681#3.1
+  // When a TCP sender detects segment loss using the retransmission timer ... the value of ssthresh MUST be set to no
+  // more than the value given in equation (4): ssthresh = max (FlightSize / 2, 2*SMSS)
+  onLoss(state: CongestionState, inFlight: number, _now: number): number {
+    this.#acked = 0;
+    return Math.max(inFlight >> 1, 2 * state.sendMss);
+  }
+
+  onTimeout(state: CongestionState, inFlight: number, now: number): number {
+    return this.onLoss(state, inFlight, now);
+  }
+}
+
+//= rfc6928#2
+// the upper bound for the initial window will change to: min (10*MSS, max (2*MSS, 14600))
+export function initialWindow(mss: number): number {
+  return Math.min(10 * mss, Math.max(2 * mss, 14600));
+}

@@ -1,0 +1,135 @@
+/**
+ * The timers of a connection: retransmission, persist, reordering, delayed acknowledgment, keep-alive, and the waits at the end.
+ *
+ * @module
+ */
+import { ETIMEDOUT, OK } from "../codes.ts";
+import * as wire from "../wire/tcp.ts";
+import { output, retransmit, sendProbe, sendSegment } from "./output.ts";
+import { detectLoss, enterLoss, enterRecovery } from "./recovery.ts";
+import { currentRto, RTO_MS_MAX } from "./rtt.ts";
+import { OPEN, type Tcb } from "./tcb.ts";
+import type { Tcp } from "./tcp.ts";
+import { CLOSED, ESTABLISHED, SYN_RECEIVED, SYN_SENT } from "./types.ts";
+
+/** Linux's tcp_syn_retries, tcp_synack_retries and tcp_retries2. */
+const SYN_RETRIES = 6;
+const SYN_ACK_RETRIES = 5;
+const RETRIES = 15;
+/** Linux's tcp_orphan_retries: nobody waits for the answer any more. */
+const ORPHAN_RETRIES = 8;
+
+/** The earliest deadline of a connection. */
+export function earliest(tcb: Tcb): number {
+  return Math.min(tcb.rtoAt, tcb.persistAt, tcb.reorderAt, tcb.delayedAckAt, tcb.keepAliveAt, tcb.waitAt);
+}
+
+/** Runs what is due. */
+export function expire(tcp: Tcp, tcb: Tcb, now: number): void {
+  if (tcb.waitAt <= now) return tcp.fail(tcb, OK);
+  if (tcb.delayedAckAt <= now) {
+    tcb.delayedAckAt = Infinity;
+    tcb.ackNow = true;
+    tcp.statistics.delayedAcks++;
+    tcp.mark(tcb);
+  }
+  if (tcb.reorderAt <= now) reorderTimeout(tcp, tcb, now);
+  if (tcb.rtoAt <= now) {
+    tcb.rtoAt = Infinity;
+    if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) synTimeout(tcp, tcb);
+    else retransmissionTimeout(tcp, tcb, now);
+  }
+  if (tcb.persistAt <= now) persistTimeout(tcp, tcb, now);
+  if (tcb.keepAliveAt <= now) keepAliveTimeout(tcp, tcb, now);
+}
+
+function synTimeout(tcp: Tcp, tcb: Tcb): void {
+  const most = tcb.state === SYN_SENT ? SYN_RETRIES : SYN_ACK_RETRIES;
+  const patience = tcb.userTimeoutMs > 0 && tcp.now - tcb.silentSince >= tcb.userTimeoutMs;
+  if (tcb.backoff >= most || patience) return tcp.fail(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT);
+  tcb.backoff++;
+  tcb.timeouts++;
+  tcp.statistics.timeouts++;
+  tcp.statistics.segmentsRetransmitted++;
+  tcb.ackNow = true;
+  tcp.mark(tcb);
+}
+
+/** RFC 6298 5.4 to 5.6. */
+function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
+  const { sent } = tcb;
+  if (sent === null || sent.length === 0) return;
+  //= rfc9293#3.8.3
+  // When the number of retransmissions of the same segment reaches threshold R2, close the connection (MUST-20).
+  const most = tcb.orphan ? ORPHAN_RETRIES : RETRIES;
+  const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
+  if (patience || (tcb.userTimeoutMs === 0 && tcb.backoff >= most)) {
+    return tcp.fail(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT);
+  }
+  tcb.timeouts++;
+  tcp.statistics.timeouts++;
+  enterLoss(tcb, now);
+  if (retransmit(tcp, tcb, 0, tcb.sendMss, now) === OK) tcb.backoff++;
+  tcb.rtoAt = now + currentRto(tcb);
+}
+
+function reorderTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
+  if (detectLoss(tcb, now, tcp.nowUs)) {
+    if (tcb.recovery === OPEN) {
+      enterRecovery(tcb, now);
+      tcb.cwnd = Math.max(tcb.inFlight + tcb.sendMss, tcb.sendMss);
+    }
+    tcp.mark(tcb);
+  }
+}
+
+/** The window is closed, or open too little for the silly-window rule. */
+function persistTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
+  tcb.persistAt = Infinity;
+  if (tcb.sndWnd > 0) {
+    //= rfc9293#3.8.6.2.1
+    // (4) or if the override timeout occurs.
+    const n = Math.min(tcb.unsent, (tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0, tcb.sendMss);
+    if (n > 0) {
+      const noDelay = tcb.noDelay;
+      const most = tcb.maxSndWnd;
+      tcb.noDelay = true;
+      tcb.maxSndWnd = 0; // any fraction of the window will do now
+      output(tcp, tcb, now);
+      tcb.noDelay = noDelay;
+      tcb.maxSndWnd = Math.max(most, tcb.maxSndWnd);
+    }
+    return;
+  }
+  //= rfc9293#3.8.6.1
+  // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP
+  // peer MUST allow the connection to stay open (MUST-37): `probes` goes back to 0 with every acknowledgment.
+  const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
+  if (patience || tcb.probes >= (tcb.orphan ? ORPHAN_RETRIES : RETRIES)) return tcp.fail(tcb, ETIMEDOUT);
+  tcb.probes++;
+  sendProbe(tcp, tcb, now);
+  //= rfc9293#3.8.6.1
+  // The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission
+  // timeout period (SHLD-29), and SHOULD increase exponentially the interval between successive probes (SHLD-30).
+  tcb.backoff = Math.min(tcb.backoff + 1, 16);
+  tcb.persistAt = now + Math.min(RTO_MS_MAX, currentRto(tcb));
+}
+
+function keepAliveTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
+  tcb.keepAliveAt = Infinity;
+  if (!tcb.keepAlive || tcb.state < ESTABLISHED) return;
+  const idle = now - tcb.lastReceivedAt;
+  if (tcb.sndNxt !== tcb.sndUna || idle < tcb.keepAliveIdleMs) return tcp.armKeepAlive(tcb);
+  if (tcb.keepAliveProbes >= tcb.keepAliveCount) return tcp.fail(tcb, ETIMEDOUT);
+  tcb.keepAliveProbes++;
+  tcp.statistics.keepAliveProbes++;
+  //= rfc9293#3.8.4
+  // SEG.SEQ = SND.NXT-1: an old segment without text, which the peer must answer
+  sendSegment(tcp, tcb, (tcb.sndNxt - 1) | 0, 0, wire.ACK, now);
+  tcb.keepAliveAt = now + tcb.keepAliveIntervalMs;
+}
+
+/** After the timers of a connection ran: back into the heap. */
+export function reschedule(tcp: Tcp, tcb: Tcb): void {
+  if (tcb.state !== CLOSED) tcp.schedule(tcb);
+}

@@ -1,0 +1,42 @@
+/**
+ * ICMP errors about our segments: RFC 9293 3.9.2.2, RFC 5927.
+ *
+ * @module
+ */
+import { EMSGSIZE } from "../codes.ts";
+import type { PacketError } from "../ip/types.ts";
+import { markLost } from "./recovery.ts";
+import type { Tcp } from "./tcp.ts";
+import { CLOSED, SYN_RECEIVED, SYN_SENT } from "./types.ts";
+
+export function packetError(tcp: Tcp, error: PacketError): void {
+  if (error.length < 8) return;
+  const { view } = error.memory;
+  const ports = view.getUint32(error.offset);
+  const tcb = tcp.table.get(error.localKey, ports >>> 16, error.remoteKey, ports & 0xffff);
+  if (tcb === null || tcb.state === CLOSED) return;
+  //= rfc5927#4.1
+  // TCP should check that the TCP sequence number contained in the payload of the ICMP error message is within the range
+  // SND.UNA =< SEG.SEQ < SND.NXT.
+  const seq = view.getInt32(error.offset + 4);
+  if (((seq - tcb.sndUna) | 0) < 0 || ((seq - tcb.sndNxt) | 0) >= 0) return;
+  if (error.code === EMSGSIZE) {
+    const before = tcb.sendMss;
+    tcp.renewPath(tcb);
+    if (tcb.sendMss >= before) return;
+    // What is out and too large was dropped on the way, and not for congestion: it goes again without slowing down
+    // (RFC 1191 6.4).
+    const { sent } = tcb;
+    for (let i = 0; sent !== null && i < sent.length; i++) markLost(tcb, sent, i);
+    tcb.rtoAt = Infinity;
+    tcp.mark(tcb);
+    return;
+  }
+  //= rfc9293#3.9.2.2
+  // Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
+  // (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
+  tcb.softError = error.code;
+  //= rfc5927#5.2
+  // type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
+  if (error.hard && (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED)) tcp.fail(tcb, error.code);
+}

@@ -1,0 +1,37 @@
+/**
+ * Bounds of one TCP, in one place. Each has a counter in `TcpStatistics` for what it turned away.
+ *
+ * @module
+ */
+
+export interface TcpLimits {
+  /** Connections in any state. Counter `tableFull` (open) or `synDropped` (accept). */
+  connectionsMax: number;
+  /** Largest backlog of a listener. Counter `listenOverflow`. */
+  backlogMax: number;
+  /** Connections in TIME-WAIT; beyond it the oldest ends early. Counter `timeWaitOverflow`. */
+  timeWaitMax: number;
+  /** 2 MSL. Linux's 60 s. */
+  timeWaitMs: number;
+  /** FIN-WAIT-2 of a socket that nobody holds. Linux's 60 s. */
+  finWaitMs: number;
+  /** Bytes in the rings of all connections. Counter `outOfOrderDropped`; a writer finds no room. */
+  memoryMax: number;
+  /** Bytes of free ring memory kept for the next use. */
+  memoryKept: number;
+  /** Default maxima of a connection's buffers. */
+  receiveBufferMax: number;
+  sendBufferMax: number;
+}
+
+export const DEFAULT_LIMITS: TcpLimits = {
+  connectionsMax: 262_144,
+  backlogMax: 65_535,
+  timeWaitMax: 65_536,
+  timeWaitMs: 60_000,
+  finWaitMs: 60_000,
+  memoryMax: 1 << 30,
+  memoryKept: 32 << 20,
+  receiveBufferMax: 4 << 20,
+  sendBufferMax: 4 << 20,
+};

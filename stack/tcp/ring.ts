@@ -1,0 +1,112 @@
+/**
+ * Byte rings of the connections, and the pool that their memory comes from.
+ *
+ * A ring has memory only while it holds bytes, so an idle connection costs none. The pool gives the memory that came back
+ * last: the one that is still in the processor's cache.
+ *
+ * @module
+ */
+import { FrameMemory } from "../device.ts";
+
+const SMALLEST_SHIFT = 12; // 4 KiB
+const LARGEST_SHIFT = 26; // 64 MiB
+
+/** Memory in powers of two, with a limit on all that is handed out. */
+export class RingPool {
+  /** Bytes handed out. */
+  used = 0;
+  /** Bytes kept for the next one. */
+  #kept = 0;
+  readonly #free: FrameMemory[][] = Array.from({ length: LARGEST_SHIFT + 1 }, () => []);
+
+  /**
+   * @param limit bytes handed out at the most, all connections together
+   * @param keep bytes kept at the most when they came back
+   */
+  constructor(readonly limit: number, readonly keep: number) {}
+
+  /** Memory of at least `size` bytes, or null when the limit is reached. */
+  acquire(size: number): FrameMemory | null {
+    const shift = Math.max(SMALLEST_SHIFT, 32 - Math.clz32(size - 1));
+    const bytes = 2 ** shift;
+    if (shift > LARGEST_SHIFT || this.used + bytes > this.limit) return null;
+    this.used += bytes;
+    const memory = this.#free[shift].pop();
+    if (memory === undefined) return new FrameMemory(bytes);
+    this.#kept -= bytes;
+    return memory;
+  }
+
+  release(memory: FrameMemory): void {
+    const bytes = memory.bytes.length;
+    this.used -= bytes;
+    if (this.#kept + bytes > this.keep) return;
+    this.#kept += bytes;
+    this.#free[31 - Math.clz32(bytes)].push(memory);
+  }
+}
+
+/** `count` bytes from `head` on, in a power of two of memory. Bytes may be placed beyond `count` before they count. */
+export class ByteRing {
+  memory: FrameMemory | null = null;
+  head = 0;
+  count = 0;
+
+  constructor(readonly pool: RingPool) {}
+
+  get capacity(): number {
+    return this.memory === null ? 0 : this.memory.bytes.length;
+  }
+
+  /** Makes room for `size` bytes from `head` on, of which the first `used` are kept. False when there is no memory. */
+  reserve(size: number, used: number): boolean {
+    const old = this.memory;
+    if (old !== null && old.bytes.length >= size) return true;
+    const memory = this.pool.acquire(size);
+    if (memory === null) return false;
+    if (old !== null) {
+      const first = Math.min(used, old.bytes.length - this.head);
+      memory.bytes.set(old.bytes.subarray(this.head, this.head + first), 0);
+      if (first < used) memory.bytes.set(old.bytes.subarray(0, used - first), first);
+      this.pool.release(old);
+    }
+    this.memory = memory;
+    this.head = 0;
+    return true;
+  }
+
+  /** Copies bytes to `at` behind `head`. The room must be reserved. */
+  place(at: number, from: Uint8Array, offset: number, length: number): void {
+    const { bytes } = this.memory!;
+    const start = (this.head + at) & (bytes.length - 1);
+    const first = Math.min(length, bytes.length - start);
+    bytes.set(from.subarray(offset, offset + first), start);
+    if (first < length) bytes.set(from.subarray(offset + first, offset + length), 0);
+  }
+
+  /** Copies the first bytes out and consumes them. Returns how many. */
+  take(into: Uint8Array, offset: number, length: number): number {
+    const n = Math.min(length, this.count);
+    if (n === 0) return 0;
+    const { bytes } = this.memory!;
+    const first = Math.min(n, bytes.length - this.head);
+    into.set(bytes.subarray(this.head, this.head + first), offset);
+    if (first < n) into.set(bytes.subarray(0, n - first), offset + first);
+    this.head = (this.head + n) & (bytes.length - 1);
+    this.count -= n;
+    return n;
+  }
+
+  /** Forgets the first `n` bytes. */
+  drop(n: number): void {
+    this.head = this.memory === null ? 0 : (this.head + n) & (this.memory.bytes.length - 1);
+    this.count -= n;
+  }
+
+  /** Gives the memory back. Only when nothing in it is needed. */
+  free(): void {
+    if (this.memory !== null) this.pool.release(this.memory);
+    this.memory = null;
+    this.head = this.count = 0;
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * Round-trip time and retransmission timeout (RFC 6298).
+ *
+ * @module
+ */
+import type { Tcb } from "./tcb.ts";
+
+//= rfc6298#2.4
+// type=exception reason=Linux's 200 ms instead of 1 s: a second of silence for one lost segment is not what users expect
+export const RTO_MS_MIN = 200;
+//= rfc6298#2.5
+// A maximum value MAY be placed on RTO provided it is at least 60 seconds.
+export const RTO_MS_MAX = 120_000;
+
+/** Takes a measurement in milliseconds (fractions count). */
+export function measureRtt(tcb: Tcb, sample: number): void {
+  const rtt = Math.max(sample, 0.001);
+  if (tcb.srttMs === 0) {
+    //= rfc6298#2.2
+    // When the first RTT measurement R is made, the host MUST set SRTT <- R, RTTVAR <- R/2
+    tcb.srttMs = rtt;
+    tcb.rttVarMs = rtt / 2;
+    tcb.minRttMs = rtt;
+  } else {
+    //= rfc6298#2.3
+    // When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|,
+    // SRTT <- (1 - alpha) * SRTT + alpha * R' with alpha=1/8 and beta=1/4
+    tcb.rttVarMs += (Math.abs(tcb.srttMs - rtt) - tcb.rttVarMs) / 4;
+    tcb.srttMs += (rtt - tcb.srttMs) / 8;
+    if (rtt < tcb.minRttMs) tcb.minRttMs = rtt;
+  }
+  tcb.rtoMs = Math.min(RTO_MS_MAX, tcb.srttMs + Math.max(RTO_MS_MIN, 4 * tcb.rttVarMs));
+  tcb.backoff = 0;
+}
+
+//= rfc6298#5.5
+// The host MUST set RTO <- RTO * 2 ("back off the timer"). The maximum value discussed in (2.5) above may be used to
+// provide an upper bound to this doubling operation.
+export function currentRto(tcb: Tcb): number {
+  return Math.min(RTO_MS_MAX, tcb.rtoMs * 2 ** Math.min(tcb.backoff, 16));
+}

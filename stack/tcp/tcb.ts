@@ -1,0 +1,342 @@
+/**
+ * The transmission control block of one connection (RFC 9293 section 3.3.1), and the socket calls on it.
+ *
+ * Sequence numbers are int32, compared by `(a - b) | 0`. Times named `…At` and `…Ms` are milliseconds, `…Us` microseconds
+ * (int32, wrapping).
+ *
+ * @module
+ */
+import { EAGAIN, ECONNABORTED, EINVAL, ENOTCONN, EPIPE, OK } from "../codes.ts";
+import type { Path, SendOptions } from "../ip/types.ts";
+import type { CongestionControl, CongestionState } from "./congestion.ts";
+import { Reno } from "./congestion.ts";
+import { tcpInfo } from "./info.ts";
+import type { Listener } from "./listener.ts";
+import type { RangeSet } from "./ranges.ts";
+import { ByteRing } from "./ring.ts";
+import type { SentQueue } from "./sent.ts";
+import type { Tcp } from "./tcp.ts";
+import type { Timed } from "./timers.ts";
+import type { TcpInfo, TcpOptions, TcpSocket } from "./types.ts";
+import { CLOSE_WAIT, CLOSED, ESTABLISHED, EVENT_WRITABLE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
+import { canSendData, moveAfterFinQueued } from "./states.ts";
+import { measureReader } from "./window.ts";
+
+/** What recovery is going on. */
+export const OPEN = 0;
+/** Loss was found by acknowledgments (RFC 6675, RFC 8985). */
+export const RECOVERY = 1;
+/** The retransmission timer ran out (RFC 6298). */
+export const LOSS = 2;
+
+/** First limits of the buffers; both grow to the maxima in the options. */
+const SEND_BUFFER_FIRST = 256 * 1024;
+const RECEIVE_BUFFER_FIRST = 128 * 1024;
+/** RFC 6298 2.1. */
+export const RTO_MS_INITIAL = 1000;
+
+export class Tcb implements TcpSocket, Timed, CongestionState {
+  state = CLOSED;
+  error = 0;
+  /** The last ICMP error that did not end the connection, or 0. */
+  softError = 0;
+  events = 0;
+  owner: unknown = undefined;
+  /** In `Tcp.dirty`: output wanted at the next flush. */
+  queued = false;
+  timerIndex = -1;
+  timerAt = 0;
+  /** The listener that it belongs to until it is accepted. */
+  listener: Listener | null = null;
+  /** Nobody holds the socket any more: `close` was called. */
+  orphan = false;
+
+  // Send sequence variables.
+  iss = 0;
+  sndUna = 0;
+  sndNxt = 0;
+  sndWnd = 0;
+  sndWl1 = 0;
+  sndWl2 = 0;
+  maxSndWnd = 0;
+  /** Shift counts of RFC 7323: for windows that come in, and that go out. */
+  sndWndShift = 0;
+  rcvWndShift = 0;
+  /** Bytes from sndUna on: in flight first, then unsent. */
+  readonly sendRing: ByteRing;
+  /** Frames in flight; null while nothing is. */
+  sent: SentQueue | null = null;
+  writeShut = false;
+  finSent = false;
+  /** End of the last segment shorter than the MSS, for Nagle's algorithm as Minshall changed it. */
+  sndSml = 0;
+  /** The user was told that there is no room. */
+  sendBlocked = false;
+  sendLimit = SEND_BUFFER_FIRST;
+
+  // Receive sequence variables.
+  irs = 0;
+  rcvNxt = 0;
+  /** Right edge of the window that was advertised: never moves left (RFC 9293 3.8.6). */
+  rcvEdge = 0;
+  rcvUp = 0;
+  readonly receiveRing: ByteRing;
+  ranges: RangeSet | null = null;
+  finReceived = false;
+  /** Sequence number of a FIN that came before the data in front of it; valid when `finEarly`. */
+  finSeq = 0;
+  finEarly = false;
+  readShut = false;
+  receiveLimit = RECEIVE_BUFFER_FIRST;
+  /** Dynamic right-sizing: bytes taken by the reader since `drsAt`, and in the round before. */
+  drsTaken = 0;
+  drsBefore = 0;
+  drsAt = 0;
+  drsRttMs = 0;
+
+  // Acknowledgments that we owe.
+  ackNow = false;
+  /** Bytes received since the last acknowledgment went out. */
+  unacked = 0;
+  lastAckSent = 0;
+  /** A duplicate range to report (RFC 2883); equal edges: none. */
+  dsackLeft = 0;
+  dsackRight = 0;
+  challengeTokens = 10;
+  challengeAt = 0;
+
+  // Options.
+  peerMss = 536;
+  sendMss = 536;
+  receiveMss = 536;
+  timestamps = false;
+  sack = false;
+  tsRecent = 0;
+  tsRecentAt = 0;
+  tsOffset = 0;
+  noDelay: boolean;
+  keepAlive: boolean;
+  keepAliveIdleMs: number;
+  keepAliveIntervalMs: number;
+  keepAliveCount: number;
+  userTimeoutMs: number;
+  readonly sendOptions: SendOptions;
+
+  // Congestion and loss.
+  cwnd = 0;
+  ssthresh = 0x7fffffff;
+  congestion: CongestionControl = new Reno();
+  recovery = OPEN;
+  recoverPoint = 0;
+  sackedBytes = 0;
+  lostBytes = 0;
+  duplicateAcks = 0;
+  prrDelivered = 0;
+  prrOut = 0;
+  recoverFlight = 0;
+  // RACK (RFC 8985 section 5.2).
+  rackTimeUs = 0;
+  rackEnd = 0;
+  rackRttUs = 0;
+  rackFack = 0;
+  rackValid = false;
+  reorderingSeen = false;
+  reoWndMult = 1;
+  reoWndPersist = 16;
+  dsackRound = 0;
+
+  // Round-trip time (RFC 6298).
+  srttMs = 0;
+  rttVarMs = 0;
+  minRttMs = 0;
+  rtoMs = RTO_MS_INITIAL;
+  backoff = 0;
+
+  // Deadlines; Infinity when not armed.
+  rtoAt = Infinity;
+  persistAt = Infinity;
+  reorderAt = Infinity;
+  delayedAckAt = Infinity;
+  keepAliveAt = Infinity;
+  /** TIME-WAIT, FIN-WAIT-2 of an orphan, and the user timeout of a connection attempt. */
+  waitAt = Infinity;
+  probes = 0;
+  keepAliveProbes = 0;
+  /** When TIME-WAIT began. */
+  waitSince = 0;
+  lastReceivedAt = 0;
+  lastSentAt = 0;
+  /** When the oldest unacknowledged data was first sent into silence: for the user timeout. */
+  silentSince = 0;
+
+  // Figures.
+  bytesSent = 0;
+  bytesAcked = 0;
+  bytesReceived = 0;
+  segmentsSent = 0;
+  segmentsReceived = 0;
+  bytesRetransmitted = 0;
+  retransmissions = 0;
+  timeouts = 0;
+  fastRecoveries = 0;
+  outOfOrder = 0;
+  duplicateAcksSeen = 0;
+  sacksReceived = 0;
+  dsacksReceived = 0;
+
+  constructor(
+    readonly tcp: Tcp,
+    public path: Path,
+    readonly localKey: number,
+    readonly localPort: number,
+    readonly remoteKey: number,
+    readonly remotePort: number,
+    readonly options: TcpOptions,
+  ) {
+    this.sendRing = new ByteRing(tcp.pool);
+    this.receiveRing = new ByteRing(tcp.pool);
+    this.noDelay = options.noDelay ?? false;
+    this.keepAlive = options.keepAlive ?? false;
+    this.keepAliveIdleMs = options.keepAliveIdleMs ?? 7_200_000;
+    this.keepAliveIntervalMs = options.keepAliveIntervalMs ?? 75_000;
+    this.keepAliveCount = options.keepAliveCount ?? 9;
+    this.userTimeoutMs = options.userTimeoutMs ?? 0;
+    this.sendOptions = { ttl: options.ttl ?? 64, tos: options.tos ?? 0, dontFragment: true };
+    this.sendLimit = Math.min(SEND_BUFFER_FIRST, this.sendBufferMax);
+    this.receiveLimit = Math.min(RECEIVE_BUFFER_FIRST, this.receiveBufferMax);
+  }
+
+  get sendBufferMax(): number {
+    return this.options.sendBufferMax ?? this.tcp.limits.sendBufferMax;
+  }
+
+  get receiveBufferMax(): number {
+    return this.options.receiveBufferMax ?? this.tcp.limits.receiveBufferMax;
+  }
+
+  get receiveQueued(): number {
+    return this.receiveRing.count;
+  }
+
+  get sendQueued(): number {
+    return this.sendRing.count;
+  }
+
+  get sendSpace(): number {
+    return Math.max(0, this.sendLimit - this.sendRing.count);
+  }
+
+  /** Bytes that count as in the network: RFC 6675's pipe. */
+  get inFlight(): number {
+    const out = (this.sndNxt - this.sndUna) | 0;
+    return Math.max(0, out - this.sackedBytes - this.lostBytes);
+  }
+
+  /** Bytes accepted from the user and never sent. */
+  get unsent(): number {
+    return this.finSent ? 0 : this.sendRing.count - ((this.sndNxt - this.sndUna) | 0);
+  }
+
+  send(bytes: Uint8Array, offset: number, length: number): number {
+    if (this.error !== 0) return this.error;
+    if (this.writeShut) return EPIPE;
+    if (!canSendData(this.state)) return this.state === SYN_SENT || this.state === SYN_RECEIVED ? EAGAIN : ENOTCONN;
+    // The limit follows the congestion window, so that a long fat path is filled and a short one costs little memory.
+    this.sendLimit = Math.min(this.sendBufferMax, Math.max(this.sendLimit, 2 * this.cwnd));
+    const n = Math.min(length, this.sendSpace);
+    if (n < length) this.sendBlocked = true;
+    if (n === 0) return 0;
+    const ring = this.sendRing;
+    if (!ring.reserve(ring.count + n, ring.count)) return 0;
+    ring.place(ring.count, bytes, offset, n);
+    ring.count += n;
+    this.tcp.mark(this);
+    return n;
+  }
+
+  receive(into: Uint8Array, offset: number, length: number): number {
+    const ring = this.receiveRing;
+    if (ring.count === 0) {
+      if (this.finReceived || this.readShut) return OK;
+      return this.error !== 0 ? this.error : this.state === CLOSED ? ENOTCONN : EAGAIN;
+    }
+    const n = ring.take(into, offset, length);
+    if (ring.count === 0 && (this.ranges === null || this.ranges.length === 0)) ring.free();
+    measureReader(this, n, this.tcp.now);
+    return n;
+  }
+
+  shutdownWrite(): number {
+    if (this.writeShut) return OK;
+    if (!canSendData(this.state)) return this.error !== 0 ? this.error : ENOTCONN;
+    this.writeShut = true;
+    moveAfterFinQueued(this);
+    this.tcp.mark(this);
+    return OK;
+  }
+
+  shutdownRead(): number {
+    if (this.state === CLOSED) return ENOTCONN;
+    this.readShut = true;
+    this.receiveRing.free();
+    this.ranges?.clear();
+    return OK;
+  }
+
+  close(lingerMs?: number): void {
+    if (this.orphan) return;
+    this.orphan = true;
+    if (this.state === CLOSED || this.state === TIME_WAIT) return;
+    //= rfc1122#4.2.2.13
+    // If such a host issues a CLOSE call while received data is still pending in TCP, or if new data is received after
+    // CLOSE is called, its TCP SHOULD send a RST to show that data was lost.
+    if (lingerMs === 0 || this.receiveRing.count > 0 || this.state === SYN_SENT) return this.abort();
+    this.writeShut = true;
+    if (this.state === ESTABLISHED || this.state === CLOSE_WAIT || this.state === SYN_RECEIVED) moveAfterFinQueued(this);
+    this.tcp.orphaned(this);
+    this.tcp.mark(this);
+  }
+
+  abort(): void {
+    this.orphan = true;
+    this.tcp.abort(this, ECONNABORTED);
+  }
+
+  setNoDelay(on: boolean): void {
+    this.noDelay = on;
+    if (on) this.tcp.mark(this);
+  }
+
+  setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void {
+    this.keepAlive = on;
+    if (idleMs !== undefined) this.keepAliveIdleMs = idleMs;
+    if (intervalMs !== undefined) this.keepAliveIntervalMs = intervalMs;
+    if (count !== undefined) this.keepAliveCount = count;
+    this.keepAliveAt = Infinity;
+    if (on && canSendData(this.state)) this.tcp.armKeepAlive(this);
+  }
+
+  setUserTimeout(ms: number): number {
+    if (!(ms >= 0)) return EINVAL;
+    this.userTimeoutMs = ms;
+    return OK;
+  }
+
+  info(): TcpInfo {
+    return tcpInfo(this);
+  }
+
+  /** Raises events for the owner. */
+  raise(events: number): void {
+    if (this.orphan) return;
+    if (this.events === 0) this.tcp.ready.push(this);
+    this.events |= events;
+  }
+
+  /** Tells a writer that found no room, once a quarter of the buffer is free again. */
+  raiseWritable(): void {
+    if (!this.sendBlocked || 4 * this.sendSpace < this.sendLimit) return;
+    this.sendBlocked = false;
+    this.raise(EVENT_WRITABLE);
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * The receive window: how much is advertised, and how it grows with what the reader takes.
+ *
+ * @module
+ */
+import type { Tcb } from "./tcb.ts";
+
+/** Moves the right edge of the window as far as buffer and silly-window rule allow, and returns the window in bytes. */
+export function receiveWindow(tcb: Tcb): number {
+  const free = Math.max(0, tcb.receiveLimit - tcb.receiveRing.count);
+  const edge = (tcb.rcvNxt + free) | 0;
+  //= rfc9293#3.8.6.2.2
+  // the receiver's avoidance algorithm holds RCV.NXT+RCV.WND fixed until RCV.BUFF - RCV.USER - RCV.WND >=
+  // min(Fr * RCV.BUFF, Eff.snd.MSS), Fr = 1/2
+  if (((edge - tcb.rcvEdge) | 0) >= Math.min(tcb.receiveLimit >> 1, tcb.receiveMss)) {
+    const unit = 1 << tcb.rcvWndShift;
+    // Rounded up to what the scaled field can say, so that rounding never takes back what was offered before.
+    const window = Math.min(((free + unit - 1) >> tcb.rcvWndShift) << tcb.rcvWndShift, 65535 << tcb.rcvWndShift);
+    const rounded = (tcb.rcvNxt + window) | 0;
+    if (((rounded - tcb.rcvEdge) | 0) > 0) tcb.rcvEdge = rounded;
+  }
+  return Math.max(0, (tcb.rcvEdge - tcb.rcvNxt) | 0);
+}
+
+/** The window field of an outgoing segment that is not a SYN. */
+export function windowField(tcb: Tcb): number {
+  const unit = 1 << tcb.rcvWndShift;
+  return Math.min(65535, (receiveWindow(tcb) + unit - 1) >> tcb.rcvWndShift);
+}
+
+/**
+ * The reader took `n` bytes: the window may open, and the buffer grows to twice what is taken in a round trip (dynamic
+ * right-sizing, as Linux does it), so that the window is never what limits a fast reader.
+ */
+export function measureReader(tcb: Tcb, n: number, now: number): void {
+  tcb.drsTaken += n;
+  const rtt = Math.max(1, tcb.drsRttMs > 0 ? tcb.drsRttMs : tcb.srttMs);
+  if (now - tcb.drsAt >= rtt) {
+    if (tcb.drsTaken > tcb.drsBefore) {
+      tcb.receiveLimit = Math.min(tcb.receiveBufferMax, Math.max(tcb.receiveLimit, 2 * tcb.drsTaken + 16 * tcb.receiveMss));
+      tcb.drsBefore = tcb.drsTaken;
+    }
+    tcb.drsTaken = 0;
+    tcb.drsAt = now;
+  }
+  // A window update is worth a segment when the window at least doubles by it (Linux, tcp_cleanup_rbuf).
+  const offered = Math.max(0, (tcb.rcvEdge - tcb.rcvNxt) | 0);
+  const free = tcb.receiveLimit - tcb.receiveRing.count;
+  if (free >= 2 * offered && free - offered >= Math.min(tcb.receiveLimit >> 1, tcb.receiveMss)) tcb.tcp.acknowledgeNow(tcb);
+}
