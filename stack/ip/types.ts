@@ -91,8 +91,11 @@ export interface PacketError {
 export interface Transport {
   /** A packet for this host. Must not keep the record. */
   input(packet: Packet, now: number): void;
-  /** A packet that we sent did not arrive. Must check that the quoted bytes are really ours. */
-  error(error: PacketError, now: number): void;
+  /**
+   * A packet that we sent did not arrive. Must check that the quoted bytes are really ours; returns false when they are not,
+   * so that a forged message does not lower the path MTU.
+   */
+  error(error: PacketError, now: number): boolean | void;
 }
 
 /** Options of {@link IpLayer.send}; a reused record or a shared constant. */
@@ -102,6 +105,8 @@ export interface SendOptions {
   tos: number;
   /** Don't fragment, neither here nor on the way. */
   dontFragment: boolean;
+  /** Our own members of a multicast group get the packet too. Default true. */
+  multicastLoop?: boolean;
 }
 
 /** What the internet layer gives to the transports. */
@@ -140,6 +145,8 @@ export interface InterfaceOptions {
   mtu?: number;
   /** Probe an address before using it (RFC 5227). Default true on Ethernet for addresses added later than the stack; see `addAddress`. */
   detectConflicts?: boolean;
+  /** Lives in this VLAN (1 to 4094): frames are sent with its 802.1Q tag, and only frames with it are taken. Default none. */
+  vlan?: number;
 }
 
 /** An interface: a device and the state of its link. The device's frames go in here. */
