@@ -142,6 +142,9 @@ export interface Device {
   flush?(): void;
   /** Gives everything back. A second call does nothing. */
   close(): void;
+  /** Lets the device's waiting keep the process alive (as at first), or not; for devices whose waiting does. */
+  ref?(): void;
+  unref?(): void;
   /** The device's own counters, for people: names to numbers. */
   statistics?(): Record<string, number>;
 }

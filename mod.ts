@@ -1,0 +1,63 @@
+/**
+ * A TCP/IP host inside a Deno process: addresses of its own on a real Linux TAP device (or on a cable in memory), with
+ * connections, listeners and datagram sockets that behave like Deno's own.
+ *
+ * ```ts
+ * import { cable, NetStack } from "@tapioca/tapioca";
+ *
+ * const [left, right] = cable();
+ * await using server = new NetStack(left, { address: "10.0.0.1/24" });
+ * await using client = new NetStack(right, { address: "10.0.0.2/24" });
+ *
+ * using listener = server.listen({ port: 7 });
+ * listener.accept().then((conn) => conn.readable.pipeTo(conn.writable));
+ *
+ * using conn = await client.connect({ hostname: "10.0.0.1", port: 7 });
+ * await conn.write(new TextEncoder().encode("hello"));
+ * const buffer = new Uint8Array(64);
+ * const count = await conn.read(buffer) ?? 0;
+ * console.log(new TextDecoder().decode(buffer.subarray(0, count))); // hello
+ * ```
+ *
+ * @module
+ */
+export { NetStack } from "./stack/host/net_stack.ts";
+export type {
+  ConnectDatagramOptions,
+  ConnectOptions,
+  DatagramOptions,
+  DeviceOptions,
+  ListenOptions,
+  NetStackOptions,
+  RouteOptions,
+} from "./stack/host/options.ts";
+export { TcpConn } from "./stack/host/tcp_conn.ts";
+export { TcpListener } from "./stack/host/tcp_listener.ts";
+export { type Datagram, UdpConn } from "./stack/host/udp_conn.ts";
+export type { PingError, PingOptions, PingReply } from "./stack/host/ping.ts";
+export type { RecordsByType, RecordType, ResolveOptions } from "./stack/host/resolver.ts";
+export { type CodedError, DeviceGoneError } from "./stack/host/errors.ts";
+export { type Clock, ManualClock, systemClock, type TimerHandle } from "./stack/host/clock.ts";
+export type { AddressInfo, ConnectionInfo, NeighborInfo, RouteInfo, StackStatistics } from "./stack/host/statistics.ts";
+export type { PumpCounters } from "./stack/host/pump.ts";
+export { httpAgent, type NodeAddress, nodeSocket, type NodeSocketOptions, type NodeStream } from "./stack/host/node.ts";
+export { serve, type ServeHandler, type ServeInfo, type ServeOptions, type StackHttpServer } from "./stack/host/serve.ts";
+export type { TcpInfo, TcpOptions, TcpStatistics } from "./stack/tcp/types.ts";
+export type { UdpOptions, UdpStatistics } from "./stack/udp/types.ts";
+export type { NeighborEntry } from "./stack/ip/types.ts";
+export {
+  type Device,
+  type DeviceCapabilities,
+  FrameMemory,
+  type FrameSink,
+  RX_CHECKSUM_PARTIAL,
+  RX_CHECKSUM_VALID,
+  TX_HEADROOM,
+  TxFrame,
+} from "./stack/device.ts";
+export * as codes from "./stack/codes.ts";
+export { cable, type CableEnd, type CableOptions } from "./drivers/cable.ts";
+export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
+export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
+export { type HostOptions, type HostRoute, TapDevice, type TapOptions } from "./drivers/tap.ts";
+export { TunDevice } from "./drivers/tun.ts";

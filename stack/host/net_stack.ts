@@ -1,0 +1,378 @@
+/**
+ * A TCP/IP host: devices, addresses, and the calls that a Deno user knows.
+ *
+ * @module
+ */
+import { ECONNABORTED } from "../codes.ts";
+import type { Device } from "../device.ts";
+import { InternetLayer } from "../ip/internet.ts";
+import type { Internet, NetInterface } from "../ip/types.ts";
+import type { TcpLayer } from "../tcp/types.ts";
+import { Tcp } from "../tcp/tcp.ts";
+import type { UdpLayer } from "../udp/types.ts";
+import { Udp } from "../udp/udp.ts";
+import { formatKey, formatMac } from "../wire/address.ts";
+import { systemClock } from "./clock.ts";
+import { connectTo } from "./connector.ts";
+import { abortReason, DeviceGoneError, errorFrom } from "./errors.ts";
+import { linger, LINGER_MS } from "./linger.ts";
+import { Links } from "./links.ts";
+import * as check from "./options.ts";
+import type {
+  ConnectDatagramOptions,
+  ConnectOptions,
+  DatagramOptions,
+  DeviceOptions,
+  ListenOptions,
+  NetStackOptions,
+  RouteOptions,
+} from "./options.ts";
+import { checkPingOptions, Pinger } from "./ping.ts";
+import type { PingOptions, PingReply } from "./ping.ts";
+import { Pump } from "./pump.ts";
+import { cryptoRandom32, seededRandom32 } from "./random.ts";
+import { Resolver } from "./resolver.ts";
+import type { RecordsByType, RecordType, ResolveOptions } from "./resolver.ts";
+import * as show from "./statistics.ts";
+import type { AddressInfo, ConnectionInfo, NeighborInfo, RouteInfo, StackStatistics } from "./statistics.ts";
+import type { TcpConn } from "./tcp_conn.ts";
+import { TcpListener } from "./tcp_listener.ts";
+import { UdpConn } from "./udp_conn.ts";
+
+/** Connections that may wait to be accepted, unless `listen` says otherwise: as many as Deno asks of the kernel. */
+const DEFAULT_BACKLOG = 511;
+
+/**
+ * A TCP/IP host of its own over a device: addresses, routes, and connections with the faces of `Deno.TcpConn`,
+ * `Deno.TcpListener` and `Deno.DatagramConn`.
+ *
+ * `close()` resets everything at once; `await using` first lets connections end in an orderly way.
+ *
+ * @example Two hosts in memory, no privilege needed
+ * ```ts
+ * import { cable, NetStack } from "@tapioca/tapioca";
+ *
+ * const [left, right] = cable();
+ * await using server = new NetStack(left, { address: "10.0.0.1/24" });
+ * await using client = new NetStack(right, { address: "10.0.0.2/24" });
+ * const { roundTripMs } = await client.ping("10.0.0.1");
+ * console.log(roundTripMs >= 0); // true
+ * ```
+ */
+export class NetStack {
+  readonly #ip: Internet;
+  readonly #tcp: TcpLayer;
+  readonly #udp: UdpLayer;
+  readonly #pump: Pump;
+  readonly #links: Links;
+  readonly #pinger: Pinger;
+  readonly #resolver: Resolver;
+  readonly #closed: PromiseWithResolvers<void> = Promise.withResolvers<void>();
+  #ready: Promise<void>;
+  #reason: Error | null = null;
+
+  /**
+   * Takes the device, and is on the wire when it returns (see {@link ready} for `detectConflicts`).
+   *
+   * @param device opened by the stack, and closed with it
+   * @throws {TypeError | RangeError} for an option that is wrong, before the device is touched; what the device's `open` throws
+   */
+  constructor(device: Device, options: NetStackOptions = {}) {
+    const checked = check.checkDeviceOptions(device, options);
+    const { gateway, nameservers } = check.checkStackOptions(options);
+    const random32 = options.seed === undefined ? cryptoRandom32() : seededRandom32(options.seed);
+    const ip: Internet = new InternetLayer({ random32, forwarding: options.forwarding ?? false });
+    this.#ip = ip;
+    this.#tcp = new Tcp(ip, { defaults: options.tcp });
+    this.#udp = new Udp(ip);
+    const layers = { ip, tcp: this.#tcp, udp: this.#udp };
+    this.#pump = new Pump(layers, options.clock ?? systemClock, (lost, netInterface, cause) => {
+      this.#lose(lost, netInterface, cause);
+    });
+    this.#pump.now();
+    this.#links = new Links(ip, this.#pump);
+    this.#pinger = new Pinger(ip, this.#pump);
+    this.#resolver = new Resolver(this.#pump, nameservers, (remoteKey, remotePort, signal) => {
+      return connectTo(this.#pump, { localKey: 0, localPort: 0, remoteKey, remotePort, signal });
+    });
+    // Whoever doesn't look at it must not meet an unhandled rejection.
+    this.#closed.promise.catch(() => {});
+    const { onConflict } = options;
+    ip.onConflict = (key, interfaceIndex, mac) => {
+      if (onConflict === undefined) return;
+      const conflict = { address: formatKey(key), mac: formatMac(mac), interfaceIndex };
+      this.#pump.callUser(() => onConflict(conflict));
+    };
+    try {
+      this.#ready = this.#links.attach(device, options, checked).ready;
+      if (gateway !== 0) this.#links.addRouteKeys({ destination: 0, prefixLength: 0, gateway, metric: 0 });
+      for (const route of options.routes ?? []) this.addRoute(route);
+    } catch (error) {
+      this.#pump.close();
+      throw error;
+    }
+  }
+
+  /** Resolves when the addresses that the stack was made with are in use; rejects with AddrInUse if another host has one. */
+  get ready(): Promise<void> {
+    return this.#ready;
+  }
+
+  /** Resolves when the stack is closed; rejects with what ended it, for example a {@link DeviceGoneError}. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  #open(): void {
+    if (this.#reason !== null) throw this.#reason;
+  }
+
+  /**
+   * Opens a TCP connection. Names are resolved, and each of their addresses is tried in turn.
+   *
+   * @throws {Deno.errors.ConnectionRefused} nobody listens there; {Deno.errors.TimedOut} no answer; {Deno.errors.NetworkUnreachable} no way
+   * there; {Error} with code "EHOSTUNREACH" the next hop doesn't answer; {Deno.errors.AddrNotAvailable} `localAddress` isn't the stack's;
+   * {RangeError} bad port; the signal's reason when aborted
+   */
+  async connect(options: ConnectOptions): Promise<TcpConn> {
+    this.#open();
+    check.checkTransport(options.transport, "tcp");
+    const remotePort = check.checkPort(options.port);
+    const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
+    const localKey = options.localAddress === undefined ? 0 : check.checkAddress(options.localAddress, "localAddress");
+    const { signal } = options;
+    if (signal?.aborted) throw abortReason(signal);
+    let last: unknown;
+    for (const remoteKey of await this.#resolver.lookUp(options.hostname ?? "127.0.0.1", signal)) {
+      try {
+        this.#open();
+        return await connectTo(this.#pump, { localKey, localPort, remoteKey, remotePort, signal, options });
+      } catch (error) {
+        last = error;
+        if (signal?.aborted) break;
+      }
+    }
+    throw last;
+  }
+
+  /**
+   * Listens for TCP connections. Options like `noDelay` are inherited by the accepted ones.
+   *
+   * @throws {Deno.errors.AddrInUse} the port is taken; {Deno.errors.AddrNotAvailable} `hostname` isn't the stack's; {RangeError} bad port
+   */
+  listen(options: ListenOptions): TcpListener {
+    this.#open();
+    check.checkTransport(options.transport, "tcp");
+    const port = check.checkPort(options.port);
+    const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
+    const { backlog = DEFAULT_BACKLOG } = options;
+    if (!(Number.isInteger(backlog) && backlog >= 1)) throw new RangeError(`backlog must be 1 or more: ${backlog}`);
+    this.#pump.now();
+    const socket = this.#tcp.listen(key, port, backlog, options);
+    if (typeof socket === "number") throw errorFrom(socket, `listen ${formatKey(key)}:${port}`);
+    return new TcpListener(socket, this.#pump);
+  }
+
+  /**
+   * Opens a UDP socket for datagrams from and to anybody.
+   *
+   * @throws {Deno.errors.AddrInUse} the port is taken; {Deno.errors.AddrNotAvailable} `hostname` isn't the stack's; {RangeError} bad port
+   */
+  listenDatagram(options: DatagramOptions): UdpConn {
+    this.#open();
+    check.checkTransport(options.transport, "udp");
+    const port = check.checkPort(options.port);
+    const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
+    this.#pump.now();
+    const socket = this.#udp.open(key, port, { ...options, multicastLoop: options.multicastLoop ?? options.loopback ?? false });
+    if (typeof socket === "number") throw errorFrom(socket, `listen for datagrams at ${formatKey(key)}:${port}`);
+    return new UdpConn(socket, this.#pump, (hostname) => this.#lookUpFirst(hostname));
+  }
+
+  /**
+   * Opens a UDP socket for one peer: only its datagrams come in, and its "port unreachable" rejects the next call with
+   * `Deno.errors.ConnectionRefused`.
+   *
+   * @throws {Deno.errors.NetworkUnreachable} no way there; {RangeError} bad port
+   */
+  async connectDatagram(options: ConnectDatagramOptions): Promise<UdpConn> {
+    this.#open();
+    const port = check.checkPort(options.port, 1);
+    const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
+    const key = await this.#lookUpFirst(options.hostname);
+    this.#open();
+    this.#pump.now();
+    const socket = this.#udp.open(0, localPort, options);
+    if (typeof socket === "number") throw errorFrom(socket, `open a datagram socket at port ${localPort}`);
+    const code = socket.connect(key, port);
+    if (code < 0) {
+      socket.close();
+      throw errorFrom(code, `connect datagrams to ${formatKey(key)}:${port}`);
+    }
+    return new UdpConn(socket, this.#pump, (hostname) => this.#lookUpFirst(hostname));
+  }
+
+  async #lookUpFirst(hostname: string): Promise<number> {
+    return (await this.#resolver.lookUp(hostname))[0];
+  }
+
+  /**
+   * Sends an ICMP echo request and waits for the answer.
+   *
+   * @param host literal address or name
+   * @throws {Deno.errors.TimedOut} no answer; a `PingError` with code "EHOSTUNREACH" and others when an ICMP error came
+   */
+  async ping(host: string, options: PingOptions = {}): Promise<PingReply> {
+    this.#open();
+    checkPingOptions(options);
+    const [key] = await this.#resolver.lookUp(host, options.signal);
+    this.#open();
+    return await this.#pinger.ping(key, options);
+  }
+
+  /**
+   * Asks the name servers (option `nameservers`) for records. Literal addresses and "localhost" are answered at once.
+   *
+   * @param name domain name
+   * @param type of record; the results have the shapes of `Deno.resolveDns`
+   * @throws {Deno.errors.NotFound} there is no such record; {Deno.errors.TimedOut} no name server answers; {TypeError} no domain name
+   */
+  async resolve<T extends RecordType = "A">(
+    name: string,
+    type: T = "A" as T,
+    options: ResolveOptions = {},
+  ): Promise<RecordsByType[T]> {
+    this.#open();
+    return await this.#resolver.resolve(name, type, options.signal) as RecordsByType[T];
+  }
+
+  /**
+   * Takes another device. Returns the index of its interface, and a promise for its addresses (see {@link ready}).
+   *
+   * @throws {TypeError | RangeError} for an option that is wrong; what the device's `open` throws
+   */
+  addDevice(device: Device, options: DeviceOptions = {}): { interfaceIndex: number; ready: Promise<void> } {
+    this.#open();
+    const { index, ready } = this.#links.attach(device, options, check.checkDeviceOptions(device, options));
+    return { interfaceIndex: index, ready };
+  }
+
+  /** Closes a device and forgets its addresses and routes. */
+  removeDevice(interfaceIndex: number): void {
+    const netInterface = this.#links.find(interfaceIndex);
+    this.#pump.detach(netInterface);
+    this.#ip.removeInterface(interfaceIndex);
+  }
+
+  /**
+   * Adds an address, "10.0.0.3/24". With `detectConflicts` it is probed first and the promise tells (RFC 5227).
+   *
+   * @throws {Deno.errors.AddrInUse} another host has it, or the stack already; {TypeError} no address
+   */
+  async addAddress(address: string, options: { interfaceIndex?: number; detectConflicts?: boolean } = {}): Promise<void> {
+    this.#open();
+    await this.#links.addAddress(address, options.interfaceIndex, options.detectConflicts ?? false);
+  }
+
+  /** Removes an address, with or without its prefix length. */
+  removeAddress(address: string): void {
+    this.#open();
+    this.#links.removeAddress(address);
+  }
+
+  /** Adds a route. */
+  addRoute(route: RouteOptions): void {
+    this.#open();
+    this.#links.addRoute(route);
+  }
+
+  /** Removes a route that {@link addRoute} has added. */
+  removeRoute(route: RouteOptions): void {
+    this.#open();
+    this.#links.removeRoute(route);
+  }
+
+  /** Adds a neighbour that never expires: address and MAC "02:00:00:00:00:01". */
+  setNeighbor(address: string, mac: string, interfaceIndex?: number): void {
+    this.#open();
+    this.#links.setNeighbor(address, mac, interfaceIndex);
+  }
+
+  /** All counters, as `netstat -s` shows them: a copy. */
+  get statistics(): StackStatistics {
+    return show.collectStatistics(this.#pump, this.#ip, this.#tcp, this.#udp);
+  }
+
+  /** Every TCP connection, as `ss -i` shows them. */
+  connections(): ConnectionInfo[] {
+    return show.listConnections(this.#tcp);
+  }
+
+  /** The neighbour cache. */
+  get neighbors(): NeighborInfo[] {
+    return show.listNeighbors(this.#ip);
+  }
+
+  /** The routing table. */
+  get routes(): RouteInfo[] {
+    return show.listRoutes(this.#ip);
+  }
+
+  /** The stack's addresses. */
+  get addresses(): AddressInfo[] {
+    return show.listAddresses(this.#ip);
+  }
+
+  /** The last exception that the stack survived, if `statistics.stack.faults` or `callbackErrors` isn't 0. */
+  get lastFault(): unknown {
+    return this.#pump.lastFault;
+  }
+
+  /** Lets the stack keep the process alive, as it does at first. */
+  ref(): void {
+    this.#pump.reference(true);
+  }
+
+  /** Lets the process end although the stack is open. */
+  unref(): void {
+    this.#pump.reference(false);
+  }
+
+  #lose(device: Device, netInterface: NetInterface, cause: unknown): void {
+    this.#ip.removeInterface(netInterface.index);
+    if (this.#pump.devices.length > 0) return;
+    this.#end(new DeviceGoneError(device.name, cause === undefined ? undefined : { cause }), false);
+  }
+
+  /** Ends everything; `failure` tells whether it was the user's wish. */
+  #end(reason: Error, wished: boolean): void {
+    if (this.#reason !== null) return;
+    this.#reason = reason;
+    this.#pump.now();
+    this.#pump.fail(reason);
+    this.#tcp.shutdown(ECONNABORTED, wished);
+    this.#udp.shutdown(ECONNABORTED);
+    this.#pump.close();
+    if (wished) this.#closed.resolve();
+    else this.#closed.reject(reason);
+  }
+
+  /** Resets every connection, rejects everyone who waits, and closes the devices. A second call does nothing. */
+  close(): void {
+    this.#end(errorFrom(ECONNABORTED, "the network stack was closed"), true);
+  }
+
+  /** Same as {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /**
+   * Closes in an orderly way: what was written is sent, connections end with a FIN, for at most 5 seconds; then {@link close}.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#reason !== null) return;
+    await linger(this.#pump, LINGER_MS);
+    this.close();
+  }
+}

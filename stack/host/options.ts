@@ -1,0 +1,191 @@
+/**
+ * What a stack is made with, checked before anything is opened.
+ *
+ * @module
+ */
+import type { Device } from "../device.ts";
+import type { TcpOptions } from "../tcp/types.ts";
+import type { UdpOptions } from "../udp/types.ts";
+import { isUnicast, parsePrefix, tryParseAddress } from "../wire/address.ts";
+import type { Clock } from "./clock.ts";
+
+/** Smallest MTU that IPv4 allows (RFC 791). */
+const MTU_MIN = 68;
+const MTU_MAX = 65_535;
+
+/** A route, as it is given and shown. */
+export interface RouteOptions {
+  /** Network with prefix length, "192.168.0.0/16"; "0.0.0.0/0" is the default route. */
+  destination: string;
+  /** Address of the router; without it the destination is on the link. */
+  gateway?: string;
+  /** The lower is preferred. Default 0. */
+  metric?: number;
+  /** Index of the interface. Default: the one that reaches the gateway, else the first. */
+  interfaceIndex?: number;
+}
+
+/** Options of a device of a stack. */
+export interface DeviceOptions {
+  /** Addresses with prefix lengths: "10.0.0.2/24". */
+  address?: string | readonly string[];
+  /** Lowers the device's MTU, in bytes of IP packet: 68 to 65535. */
+  mtu?: number;
+  /** Probe addresses before using them, as RFC 5227 wants it: takes up to 9 seconds. Default false. */
+  detectConflicts?: boolean;
+  /** Live in this VLAN (1 to 4094): frames go out tagged, and only frames with that tag come in. */
+  vlan?: number;
+}
+
+/** Options of a {@link NetStack}. */
+export interface NetStackOptions extends DeviceOptions {
+  /** Address of the router for everything that isn't on the link. */
+  gateway?: string;
+  /** More routes. */
+  routes?: readonly RouteOptions[];
+  /** Forward packets between devices. Default false. */
+  forwarding?: boolean;
+  /** Addresses of name servers for {@link NetStack.resolve}. */
+  nameservers?: readonly string[];
+  /** Defaults for every TCP connection and listener. */
+  tcp?: TcpOptions;
+  /** Where time comes from. Default: the machine's clock. */
+  clock?: Clock;
+  /** Makes all random choices (ports, sequence numbers) the same every time: for tests only. */
+  seed?: number;
+  /** Told when another host claims an address of ours (RFC 5227 2.4). What it throws is counted and ignored. */
+  onConflict?: (conflict: { address: string; mac: string; interfaceIndex: number }) => void;
+}
+
+/** Options of {@link NetStack.connect}: those of `Deno.connect`, and the connection's own. */
+export interface ConnectOptions extends TcpOptions {
+  /** Port, 1 to 65535. */
+  port: number;
+  /** Literal address or name. Default "127.0.0.1", which is the stack itself. */
+  hostname?: string;
+  /** Only "tcp". */
+  transport?: "tcp";
+  /** Address to come from; must be one of the stack's. */
+  localAddress?: string;
+  /** Port to come from. Default: a free one. */
+  localPort?: number;
+  /** Gives up when aborted: the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@link NetStack.listen}: those of `Deno.listen`, and what accepted connections inherit. */
+export interface ListenOptions extends TcpOptions {
+  /** Port; 0 for a free one. */
+  port: number;
+  /** Address to listen on. Default "0.0.0.0": all of the stack's. */
+  hostname?: string;
+  /** Only "tcp". */
+  transport?: "tcp";
+  /** Connections that may wait to be accepted. Default 511. */
+  backlog?: number;
+}
+
+/** Options of {@link NetStack.listenDatagram}. */
+export interface DatagramOptions extends UdpOptions {
+  /** Port; 0 for a free one. */
+  port: number;
+  /** Address to listen on. Default "0.0.0.0": all of the stack's. */
+  hostname?: string;
+  /** Only "udp". */
+  transport?: "udp";
+  /** Hear one's own multicast. Deno's name for `multicastLoop`. */
+  loopback?: boolean;
+}
+
+/** Options of {@link NetStack.connectDatagram}. */
+export interface ConnectDatagramOptions extends UdpOptions {
+  /** The peer's port, 1 to 65535. */
+  port: number;
+  /** The peer's address. */
+  hostname: string;
+  /** Port to come from. Default: a free one. */
+  localPort?: number;
+}
+
+/** What {@link checkStackOptions} has read. */
+export interface CheckedAddresses {
+  addresses: { key: number; prefixLength: number }[];
+  mtu: number | undefined;
+  vlan: number | undefined;
+}
+
+/** A port number. */
+export function checkPort(port: unknown, least = 0): number {
+  const number = Number(port);
+  if (!Number.isInteger(number) || number < least || number > 65_535) {
+    throw new RangeError(`Invalid port (out of range): ${port}`);
+  }
+  return number;
+}
+
+/** A literal address; "localhost" is 127.0.0.1. */
+export function checkAddress(text: unknown, what: string): number {
+  if (text === "localhost") return 0x7f000001;
+  const key = typeof text === "string" ? tryParseAddress(text) : null;
+  if (key === null) {
+    throw new TypeError(`${what} must be an IPv4 address like "10.0.0.1": ${JSON.stringify(text)}`);
+  }
+  return key;
+}
+
+/** Only the transport that the method speaks. */
+export function checkTransport(given: unknown, expected: string): void {
+  if (given !== undefined && given !== expected) {
+    throw new TypeError(`Unsupported transport: ${JSON.stringify(given)}, expected "${expected}"`);
+  }
+}
+
+/** Reads what concerns one device. Throws a TypeError or RangeError that says which option is wrong. */
+export function checkDeviceOptions(device: Device, options: DeviceOptions): CheckedAddresses {
+  if (typeof device !== "object" || device === null || typeof device.receive !== "function") {
+    throw new TypeError("A stack needs a device, like TapDevice.open() or one end of cable()");
+  }
+  const { address, mtu, vlan } = options;
+  const texts = address === undefined ? [] : typeof address === "string" ? [address] : address;
+  const addresses = texts.map((text) => {
+    const parsed = parsePrefix(text);
+    if (!isUnicast(parsed.key)) throw new RangeError(`address ${text} is none that a host can have`);
+    return parsed;
+  });
+  if (mtu !== undefined && !(Number.isInteger(mtu) && mtu >= MTU_MIN && mtu <= MTU_MAX)) {
+    throw new RangeError(`mtu must be ${MTU_MIN} to ${MTU_MAX} bytes: ${mtu}`);
+  }
+  if (mtu !== undefined && mtu > device.mtu) {
+    throw new RangeError(`mtu ${mtu} is more than device "${device.name}" carries (${device.mtu})`);
+  }
+  if (vlan !== undefined && !(Number.isInteger(vlan) && vlan >= 1 && vlan <= 4094)) {
+    throw new RangeError(`vlan must be 1 to 4094: ${vlan}`);
+  }
+  return { addresses, mtu, vlan };
+}
+
+/** A route's text forms as keys. */
+export function checkRoute(route: RouteOptions): { destination: number; prefixLength: number; gateway: number; metric: number } {
+  const { key, prefixLength } = parsePrefix(route.destination);
+  const metric = route.metric ?? 0;
+  if (!Number.isInteger(metric) || metric < 0) throw new RangeError(`metric must be 0 or more: ${metric}`);
+  return {
+    destination: key,
+    prefixLength,
+    gateway: route.gateway === undefined ? 0 : checkAddress(route.gateway, "gateway"),
+    metric,
+  };
+}
+
+/** Reads what concerns the whole stack. */
+export function checkStackOptions(options: NetStackOptions): { gateway: number; nameservers: number[] } {
+  const gateway = options.gateway === undefined ? 0 : checkAddress(options.gateway, "gateway");
+  if (options.gateway !== undefined && !isUnicast(gateway)) {
+    throw new RangeError(`gateway ${options.gateway} is no host's address`);
+  }
+  for (const route of options.routes ?? []) checkRoute(route);
+  if (options.seed !== undefined && !Number.isFinite(options.seed)) {
+    throw new RangeError(`seed must be a number: ${options.seed}`);
+  }
+  return { gateway, nameservers: (options.nameservers ?? []).map((text) => checkAddress(text, "nameserver")) };
+}

@@ -1,0 +1,367 @@
+/**
+ * A TCP connection with the face of `Deno.TcpConn`.
+ *
+ * @module
+ */
+import { EAGAIN, EPIPE } from "../codes.ts";
+import { EVENT_CLOSED, EVENT_ERROR, EVENT_READABLE, EVENT_WRITABLE } from "../tcp/types.ts";
+import type { TcpInfo, TcpSocket } from "../tcp/types.ts";
+import { formatKey } from "../wire/address.ts";
+import { badResource, errorFrom, interrupted } from "./errors.ts";
+import type { Failable, Pump, SocketOwner } from "./pump.ts";
+import { readableOf, writableOf } from "./streams.ts";
+
+/** A read or write that waits. */
+interface Waiter<T> {
+  bytes: Uint8Array;
+  resolve(value: T): void;
+  reject(error: unknown): void;
+}
+
+/** What {@link Owner} does for a connection; in an object of its own, so that its methods aren't on the public face. */
+class Owner implements SocketOwner, Failable {
+  readonly reads: Waiter<number | null>[] = [];
+  readonly writes: (Waiter<number> | (() => void))[] = [];
+  /** The pending error was given to somebody: from then on reads say the end and writes a broken pipe, as on Linux. */
+  reported = false;
+  /** Why the whole stack ended, which counts more than what the socket says. */
+  fatal: Error | null = null;
+  done = false;
+  onDone: (() => void) | null = null;
+  readonly socket: TcpSocket;
+  readonly pump: Pump;
+
+  constructor(socket: TcpSocket, pump: Pump) {
+    this.socket = socket;
+    this.pump = pump;
+    pump.failables.add(this);
+  }
+
+  fail(error: Error): void {
+    this.fatal = error;
+    this.cancel(error);
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.done) return;
+    this.done = true;
+    this.pump.failables.delete(this);
+    this.onDone?.();
+  }
+
+  onEvents(events: number): void {
+    const over = (events & (EVENT_ERROR | EVENT_CLOSED)) !== 0;
+    if (this.reads.length > 0 && (over || (events & EVENT_READABLE) !== 0)) this.#serveReads();
+    if (this.writes.length > 0 && (over || (events & EVENT_WRITABLE) !== 0)) this.serveWrites();
+    if (over) this.#end();
+  }
+
+  /** Bytes read, null at the end, or `EAGAIN`. Throws what the connection died of, once. */
+  tryRead(into: Uint8Array): number | null {
+    if (this.fatal !== null) throw this.fatal;
+    const count = this.socket.receive(into, 0, into.byteLength);
+    if (count > 0 || count === EAGAIN) return count;
+    if (count === 0) return null;
+    if (this.reported || count === EPIPE) return null;
+    this.reported = true;
+    throw errorFrom(count);
+  }
+
+  /** Bytes taken, 0 when there is no room. */
+  tryWrite(bytes: Uint8Array): number {
+    if (this.fatal !== null) throw this.fatal;
+    const count = this.socket.send(bytes, 0, bytes.byteLength);
+    if (count >= 0) return count;
+    if (count === EAGAIN) return 0;
+    if (this.reported || count === EPIPE) throw errorFrom(EPIPE);
+    this.reported = true;
+    throw errorFrom(count);
+  }
+
+  #serveReads(): void {
+    const { reads } = this;
+    let served = 0;
+    while (served < reads.length) {
+      const waiter = reads[served];
+      try {
+        const count = this.tryRead(waiter.bytes);
+        if (count === EAGAIN) break;
+        waiter.resolve(count);
+      } catch (error) {
+        waiter.reject(error);
+      }
+      served++;
+    }
+    if (served > 0) reads.splice(0, served);
+  }
+
+  serveWrites(): void {
+    const { writes } = this;
+    let served = 0;
+    while (served < writes.length) {
+      const waiter = writes[served];
+      if (typeof waiter === "function") {
+        waiter();
+      } else {
+        try {
+          const count = this.tryWrite(waiter.bytes);
+          if (count === 0) break;
+          waiter.resolve(count);
+        } catch (error) {
+          waiter.reject(error);
+        }
+      }
+      served++;
+    }
+    if (served > 0) writes.splice(0, served);
+  }
+
+  cancel(error: Error): void {
+    for (const waiter of this.reads.splice(0)) waiter.reject(error);
+    for (const waiter of this.writes.splice(0)) {
+      if (typeof waiter === "function") waiter();
+      else waiter.reject(error);
+    }
+  }
+}
+
+/**
+ * A TCP connection over a {@link NetStack}: what `Deno.TcpConn` is over the kernel, with the same members, results and
+ * errors. Made by `stack.connect()` and `TcpListener.accept()`.
+ *
+ * Beyond that it has {@link info}, {@link abort}, {@link setUserTimeout} and {@link closed}.
+ *
+ * @example
+ * ```ts
+ * import type { NetStack } from "@tapioca/tapioca";
+ *
+ * export async function hello(stack: NetStack): Promise<string> {
+ *   using conn = await stack.connect({ hostname: "10.0.0.1", port: 7 });
+ *   await conn.write(new TextEncoder().encode("hello"));
+ *   const buffer = new Uint8Array(1024);
+ *   const count = await conn.read(buffer) ?? 0;
+ *   return new TextDecoder().decode(buffer.subarray(0, count));
+ * }
+ * ```
+ */
+export class TcpConn implements Deno.TcpConn {
+  readonly #socket: TcpSocket;
+  readonly #owner: Owner;
+  readonly #pump: Pump;
+  readonly #localAddr: Deno.NetAddr;
+  readonly #remoteAddr: Deno.NetAddr;
+  #isClosed = false;
+  #shut = false;
+  #closedPromise: Promise<void> | null = null;
+  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+  #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
+
+  /** Made by the stack; there is no other way to a socket. */
+  constructor(socket: TcpSocket, pump: Pump) {
+    this.#socket = socket;
+    this.#pump = pump;
+    this.#owner = new Owner(socket, pump);
+    socket.owner = this.#owner;
+    this.#localAddr = { transport: "tcp", hostname: formatKey(socket.localKey), port: socket.localPort };
+    this.#remoteAddr = { transport: "tcp", hostname: formatKey(socket.remoteKey), port: socket.remotePort };
+  }
+
+  /** The address of this end. */
+  get localAddr(): Deno.NetAddr {
+    return this.#localAddr;
+  }
+
+  /** The address of the other end. */
+  get remoteAddr(): Deno.NetAddr {
+    return this.#remoteAddr;
+  }
+
+  /** The connection's figures, as `ss -i` shows them. Times in milliseconds, sizes in bytes. Also after `close()`. */
+  get info(): TcpInfo {
+    return this.#socket.info();
+  }
+
+  /**
+   * Copies received bytes into `p`, straight from the connection's buffer.
+   *
+   * @returns how many bytes, at least 1 (0 only for an empty `p`); null at the end of what the peer sends
+   * @throws {Deno.errors.ConnectionReset} once, when the peer has reset the connection; {Deno.errors.TimedOut} when it has
+   * vanished; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits
+   */
+  read(p: Uint8Array): Promise<number | null> {
+    if (p.byteLength === 0) return Promise.resolve(0);
+    if (this.#isClosed) return Promise.reject(badResource());
+    const owner = this.#owner;
+    if (owner.reads.length === 0) {
+      try {
+        const count = owner.tryRead(p);
+        if (count !== EAGAIN) {
+          this.#pump.touch();
+          return Promise.resolve(count);
+        }
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    }
+    return new Promise((resolve, reject) => owner.reads.push({ bytes: p, resolve, reject }));
+  }
+
+  /**
+   * Copies bytes of `p` into the connection's send buffer, as many as there is room for, and waits when there is none.
+   *
+   * @returns how many bytes, maybe fewer than `p` has
+   * @throws {Deno.errors.ConnectionReset} once, when the peer has reset the connection; {Deno.errors.BrokenPipe} from then on
+   * and after `closeWrite()`; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits
+   */
+  write(p: Uint8Array): Promise<number> {
+    if (this.#isClosed) return Promise.reject(badResource());
+    if (p.byteLength === 0) return Promise.resolve(0);
+    const owner = this.#owner;
+    if (owner.writes.length === 0) {
+      try {
+        const count = owner.tryWrite(p);
+        if (count > 0) {
+          this.#pump.touch();
+          return Promise.resolve(count);
+        }
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    }
+    return new Promise((resolve, reject) => owner.writes.push({ bytes: p, resolve, reject }));
+  }
+
+  /**
+   * Ends this direction: the peer reads to the end of what was written, then null. The other direction stays open.
+   *
+   * @throws {Deno.errors.BadResource} after `close()`
+   */
+  closeWrite(): Promise<void> {
+    if (this.#isClosed) return Promise.reject(badResource());
+    if (this.#shut) return Promise.resolve();
+    this.#shut = true;
+    const shut = () => {
+      this.#pump.now();
+      this.#socket.shutdownWrite();
+      this.#pump.schedule();
+    };
+    if (this.#owner.writes.length === 0) {
+      shut();
+      return Promise.resolve();
+    }
+    return new Promise((resolve) =>
+      this.#owner.writes.push(() => {
+        shut();
+        resolve();
+      })
+    );
+  }
+
+  /**
+   * Lets go of the connection. What was written is still sent, then a FIN; with unread data it is a reset, as on Linux.
+   * Reads and writes that wait reject with `Deno.errors.Interrupted`.
+   *
+   * @throws {Deno.errors.BadResource} when it is closed already
+   */
+  close(): void {
+    if (this.#isClosed) throw badResource();
+    this.#release();
+    this.#socket.close();
+    this.#pump.schedule();
+  }
+
+  /** Resets the connection: nothing more is sent or received, and the peer is told. No error when it is closed already. */
+  abort(): void {
+    this.#release();
+    this.#socket.abort();
+    this.#pump.schedule();
+  }
+
+  #release(): void {
+    this.#isClosed = true;
+    this.#pump.now();
+    this.#owner.cancel(interrupted());
+  }
+
+  /** Closes it; no error when it is closed already. */
+  [Symbol.dispose](): void {
+    if (!this.#isClosed) this.close();
+  }
+
+  /** Resolves when nothing will be sent or received any more: both directions ended, reset, or given up. Never rejects. */
+  get closed(): Promise<void> {
+    return this.#closedPromise ??= new Promise((resolve) => {
+      if (this.#owner.done) resolve();
+      else this.#owner.onDone = resolve;
+    });
+  }
+
+  /**
+   * What the peer sends, as a byte stream: a BYOB reader gets its own buffer filled. As with Deno, the connection is closed
+   * at the end of the stream, when it fails, and when it is cancelled.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#readable ??= readableOf({
+      isClosed: () => this.#isClosed,
+      tryRead: (into) => {
+        const count = this.#owner.reads.length > 0 ? EAGAIN : this.#owner.tryRead(into);
+        this.#pump.touch();
+        return count;
+      },
+      read: (into) => this.read(into),
+      release: () => this[Symbol.dispose](),
+    });
+  }
+
+  /** What the peer gets, with back-pressure: a chunk is done when it is in the send buffer. Closing it closes the connection. */
+  get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
+    return this.#writable ??= writableOf({
+      write: (bytes) => this.write(bytes),
+      release: () => this[Symbol.dispose](),
+    });
+  }
+
+  /**
+   * @param noDelay true sends small writes at once, false gathers them (Nagle, RFC 896)
+   * @throws {Deno.errors.BadResource} after `close()`
+   */
+  setNoDelay(noDelay = true): void {
+    if (this.#isClosed) throw badResource();
+    this.#pump.now();
+    this.#socket.setNoDelay(noDelay);
+    this.#pump.touch();
+  }
+
+  /**
+   * @param keepAlive probe the peer while the connection is idle (RFC 9293 3.8.4)
+   * @param idleMs milliseconds until the first probe, and `intervalMs` between probes, `count` of them; as before when left out
+   * @throws {Deno.errors.BadResource} after `close()`
+   */
+  setKeepAlive(keepAlive = true, idleMs?: number, intervalMs?: number, count?: number): void {
+    if (this.#isClosed) throw badResource();
+    this.#pump.now();
+    this.#socket.setKeepAlive(keepAlive, idleMs, intervalMs, count);
+    this.#pump.schedule();
+  }
+
+  /**
+   * Gives up when what was sent isn't acknowledged for so long (RFC 5482).
+   *
+   * @param ms milliseconds, 0 for the normal number of retransmissions
+   * @throws {RangeError} when it is no number or negative; {Deno.errors.BadResource} after `close()`
+   */
+  setUserTimeout(ms: number): void {
+    if (!(ms >= 0)) throw new RangeError(`user timeout must be 0 or more milliseconds: ${ms}`);
+    if (this.#isClosed) throw badResource();
+    this.#pump.now();
+    this.#socket.setUserTimeout(ms);
+    this.#pump.schedule();
+  }
+
+  /** For compatibility: the stack as a whole keeps the process alive, see `NetStack.ref`. */
+  ref(): void {}
+
+  /** For compatibility: the stack as a whole keeps the process alive, see `NetStack.unref`. */
+  unref(): void {}
+}
