@@ -202,7 +202,10 @@ export class Reassembler {
     const at = slot * COLUMNS;
     const stats = this.statistics;
     const header = packet.ipHeaderLength;
-    if (Math.max(header, slots[at + BASE]) + end > MAX_PACKET) return this.#spoil(slot, "oversized");
+    // The first fragment's header may be longer than what was assumed for the bytes that came before it.
+    if (Math.max(header, slots[at + BASE]) + Math.max(end, slots[at + HIGHEST]) > MAX_PACKET) {
+      return this.#spoil(slot, "oversized");
+    }
     const total = slots[at + TOTAL];
     if (more ? total >= 0 && end > total : (total >= 0 && end !== total) || end < slots[at + HIGHEST]) {
       return this.#spoil(slot, "inconsistent");
