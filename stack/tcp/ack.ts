@@ -14,7 +14,7 @@ import {
   proportionalRate,
   rackDelivered,
 } from "./recovery.ts";
-import { measureRtt } from "./rtt.ts";
+import { measureRtt, restartRto } from "./rtt.ts";
 import { LOST, PROBE, RETRANSMITTED, SACKED, type SentQueue } from "./sent.ts";
 import { LOSS, OPEN, RECOVERY, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
@@ -23,7 +23,7 @@ import { EVENT_DRAINED } from "./types.ts";
 /** What one acknowledgment delivered: kept here while it is processed, so that nothing is allocated. */
 let delivered = 0;
 let rttUs = -1;
-/** Time since the last transmission of something that was sent more than once; -1: none was acknowledged. */
+/** Least time since the last transmission of what was sent more than once or given up; -1: none was acknowledged. */
 let againUs = -1;
 let firstSacked = false;
 
@@ -67,7 +67,7 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
   if (acked > 0) {
     tcb.silentSince = now;
     tcp.ip.confirm(tcb.path);
-    tcp.restartRto(tcb, now);
+    restartRto(tcb, now);
     tcb.raiseWritable();
     if (tcb.finSent && tcb.sndUna === tcb.sndNxt) tcb.raise(EVENT_DRAINED);
   }
@@ -117,7 +117,7 @@ function cumulative(tcp: Tcp, tcb: Tcb, ack: number, now: number): void {
     }
     if (sent.length === 0) {
       tcb.sent = null;
-      tcp.releaseSent(sent);
+      tcp.spares.returnSent(sent);
     }
   }
   if (tcb.sendRing.count === 0) tcb.sendRing.free();
@@ -139,7 +139,7 @@ function take(tcb: Tcb, sent: SentQueue, bytes: number, nowUs: number): void {
   // reply was for the first instance of the packet or a later instance).
   const age = (nowUs - sent.time(0)) | 0;
   if ((flags & (RETRANSMITTED | PROBE | LOST)) === 0) rttUs = age;
-  else againUs = age; // what waited behind a hole waited for the hole: no sample of it either (Linux, FLAG_RETRANS_DATA_ACKED)
+  else if (againUs < 0 || age < againUs) againUs = age; // what waited behind a hole waited for the hole: no sample of it either (Linux, FLAG_RETRANS_DATA_ACKED)
   rackDelivered(tcb, sent, 0, nowUs);
 }
 

@@ -10,6 +10,8 @@ import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
 import { initialWindow } from "./congestion.ts";
 import type { Listener } from "./listener.ts";
+import { textAndFin } from "./input.ts";
+import { resetFor } from "./reset.ts";
 import { measureRtt, RTO_MS_MAX } from "./rtt.ts";
 import { moveAfterFinQueued } from "./states.ts";
 import type { Tcb } from "./tcb.ts";
@@ -145,7 +147,7 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
   const hasAck = (flags & wire.ACK) !== 0;
   if (hasAck && (((seg.ack - tcb.iss) | 0) <= 0 || ((seg.ack - tcb.sndNxt) | 0) > 0)) {
     // First, check the ACK bit: If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set)
-    if ((flags & wire.RST) === 0) tcp.resetFor(tcb.path, tcb, seg);
+    if ((flags & wire.RST) === 0) resetFor(tcp, tcb.path, tcb, seg);
     return;
   }
   if ((flags & wire.RST) !== 0) {
@@ -166,7 +168,7 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
       // "If there are other controls or text in the segment, then continue processing at the sixth step"
       seg.seq = (seg.seq + 1) | 0;
       seg.flags &= ~wire.SYN;
-      tcp.acceptText(tcb, seg, now);
+      textAndFin(tcp, tcb, seg, now);
     }
     return;
   }
@@ -206,7 +208,7 @@ export function establish(tcp: Tcp, tcb: Tcb, now: number): void {
 export function synReceivedAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boolean {
   if (((seg.ack - tcb.sndUna) | 0) <= 0 || ((seg.ack - tcb.sndNxt) | 0) > 0) {
     // If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST> and send it.
-    tcp.resetFor(tcb.path, tcb, seg);
+    resetFor(tcp, tcb.path, tcb, seg);
     return false;
   }
   const { listener } = tcb;

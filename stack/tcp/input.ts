@@ -8,7 +8,6 @@ import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
 import { processAck } from "./ack.ts";
 import { synReceivedAck, synReceivedReset, synSent } from "./handshake.ts";
-import { currentRto } from "./rtt.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { acceptText, finAcceptable } from "./text.ts";
@@ -183,9 +182,4 @@ function finArrives(tcp: Tcp, tcb: Tcb, now: number): void {
   if (tcb.state === ESTABLISHED) tcb.state = CLOSE_WAIT;
   else if (tcb.state === FIN_WAIT_1) tcb.state = CLOSING; // our FIN is not acknowledged, else it were FIN-WAIT-2 by now
   else if (tcb.state === FIN_WAIT_2) tcp.enterTimeWait(tcb, now);
-}
-
-/** After an acknowledgment of new data the retransmission timer starts again, or stops (RFC 6298 5.2, 5.3). */
-export function restartRto(tcb: Tcb, now: number): void {
-  tcb.rtoAt = tcb.sndUna === tcb.sndNxt || tcb.sndWnd === 0 ? Infinity : now + currentRto(tcb);
 }

@@ -110,7 +110,7 @@ function sendNew(tcp: Tcp, tcb: Tcb, now: number): number {
 
 /** Notes what went out at SND.NXT. */
 function record(tcp: Tcp, tcb: Tcb, data: number, fin: boolean): void {
-  const sent = tcb.sent ??= tcp.acquireSent();
+  const sent = tcb.sent ??= tcp.spares.sent();
   const end = (tcb.sndNxt + data + (fin ? 1 : 0)) | 0;
   sent.push(tcb.sndNxt, end, tcp.nowUs, fin ? HAS_FIN : 0);
   if (data < tcb.sendMss) tcb.sndSml = end;

@@ -39,3 +39,8 @@ export function measureRtt(tcb: Tcb, sample: number): void {
 export function currentRto(tcb: Tcb): number {
   return Math.min(RTO_MS_MAX, tcb.rtoMs * 2 ** Math.min(tcb.backoff, 16));
 }
+
+/** After an acknowledgment of new data the retransmission timer starts again, or stops (RFC 6298 5.2, 5.3). */
+export function restartRto(tcb: Tcb, now: number): void {
+  tcb.rtoAt = tcb.sndUna === tcb.sndNxt || tcb.sndWnd === 0 ? Infinity : now + currentRto(tcb);
+}

@@ -21,19 +21,20 @@ import { Segment } from "../wire/tcp.ts";
 import { earliest, expire, reschedule } from "./expire.ts";
 import { listenSyn, updateSendMss, windowShift } from "./handshake.ts";
 import { packetError } from "./icmp_error.ts";
-import { restartRto, segmentArrives, textAndFin } from "./input.ts";
+import { segmentArrives } from "./input.ts";
 import { DEFAULT_LIMITS, type TcpLimits } from "./limits.ts";
 import { Listener } from "./listener.ts";
+import { ListenerTable } from "./listeners.ts";
 import { output } from "./output.ts";
 import { PortAllocator } from "./ports.ts";
-import { RangeSet } from "./ranges.ts";
-import { resetFor, resetStray, sendReset } from "./reset.ts";
+import { resetStray, sendReset } from "./reset.ts";
 import { RingPool } from "./ring.ts";
 import { Secret } from "./secret.ts";
-import { SentQueue } from "./sent.ts";
+import { Spares } from "./spares.ts";
 import { noStatistics } from "./statistics.ts";
 import { ConnectionTable } from "./table.ts";
 import { Tcb } from "./tcb.ts";
+import { TimeWaits } from "./time_wait.ts";
 import { TimerHeap } from "./timers.ts";
 import {
   CLOSED,
@@ -66,6 +67,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly pool: RingPool;
   readonly table: ConnectionTable<Tcb>;
   readonly secret: Secret;
+  readonly spares: Spares = new Spares();
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
   now = 0;
   nowUs = 0;
@@ -73,13 +75,10 @@ export class Tcp implements TcpLayer, Transport {
   frameBytes: Uint8Array = new Uint8Array(0);
   readonly #defaults: TcpOptions;
   readonly #segment = new Segment();
-  readonly #listeners = new Map<number, Listener[]>();
+  readonly #listeners = new ListenerTable();
   readonly #timers = new TimerHeap<Tcb>();
   readonly #ports: PortAllocator;
-  /** In the order they began to wait: the first is the oldest. */
-  readonly #timeWait = new Set<Tcb>();
-  readonly #spareSent: SentQueue[] = [];
-  readonly #spareRanges: RangeSet[] = [];
+  readonly #timeWaits = new TimeWaits(this);
   #dirty: Tcb[] = [];
   #flushing: Tcb[] = [];
 
@@ -102,23 +101,17 @@ export class Tcp implements TcpLayer, Transport {
   listen(localKey: number, port: number, backlog: number, options: TcpOptions = {}): Listener | number {
     if (!(port >= 0 && port <= 65535) || !(backlog >= 1)) return EINVAL;
     if (localKey !== ANY && !this.ip.isLocal(localKey)) return EADDRNOTAVAIL;
-    const free = (p: number) =>
-      !(this.#listeners.get(p) ?? []).some((l) => l.localKey === localKey || l.localKey === ANY || localKey === ANY);
-    const chosen = port === 0 ? this.#ports.any(free) : port;
-    if (chosen < 0 || !free(chosen)) return EADDRINUSE;
+    const chosen = this.#listeners.choose(localKey, port, this.#ports);
+    if (chosen < 0) return chosen;
     const merged = { ...this.#defaults, ...options };
     const listener = new Listener(this, localKey, chosen, Math.min(backlog, this.limits.backlogMax), merged);
-    const list = this.#listeners.get(chosen);
-    if (list === undefined) this.#listeners.set(chosen, [listener]);
-    else list.push(listener);
+    this.#listeners.add(listener);
     this.statistics.listeners++;
     return listener;
   }
 
   unlisten(listener: Listener): void {
-    const list = this.#listeners.get(listener.localPort)!;
-    list.splice(list.indexOf(listener), 1);
-    if (list.length === 0) this.#listeners.delete(listener.localPort);
+    this.#listeners.remove(listener);
     this.statistics.listeners--;
   }
 
@@ -136,7 +129,7 @@ export class Tcp implements TcpLayer, Transport {
     if (this.table.size >= this.limits.connectionsMax) return this.#full();
     const path = this.ip.path(localKey, remoteKey);
     if (typeof path === "number") return path;
-    const free = (p: number) => this.#reusable(path.localKey, p, remoteKey, remotePort);
+    const free = (p: number) => this.#timeWaits.reusable(this.table.get(path.localKey, p, remoteKey, remotePort));
     const port = localPort === 0 ? this.#ports.forPeer(path.localKey, remoteKey, remotePort, free) : localPort;
     if (port < 0) return EADDRNOTAVAIL;
     if (!free(port)) return EADDRINUSE;
@@ -151,12 +144,6 @@ export class Tcp implements TcpLayer, Transport {
     this.statistics.activeOpens++;
     this.mark(tcb);
     return tcb;
-  }
-
-  /** A four-tuple is free, or in a TIME-WAIT that timestamps let us leave (RFC 6191). */
-  #reusable(localKey: number, localPort: number, remoteKey: number, remotePort: number): boolean {
-    const old = this.table.get(localKey, localPort, remoteKey, remotePort);
-    return old === null || (old.state === TIME_WAIT && old.timestamps && this.now - old.waitSince > 1000);
   }
 
   #full(): number {
@@ -209,32 +196,17 @@ export class Tcp implements TcpLayer, Transport {
     else this.#noConnection(packet, seg, now);
   }
 
-  /** A SYN for a connection in TIME-WAIT that may take its place (RFC 1122 4.2.2.13, RFC 6191). */
   #renews(tcb: Tcb, seg: Segment): boolean {
-    if ((seg.flags & (wire.SYN | wire.ACK | wire.RST)) !== wire.SYN) return false;
-    const newer = tcb.timestamps && seg.hasTimestamps ? ((seg.tsVal - tcb.tsRecent) | 0) > 0 : false;
-    if (!newer && ((seg.seq - tcb.rcvNxt) | 0) <= 0) return false;
-    if (this.#listener(tcb.localKey, tcb.localPort) === null) return false;
+    if (!this.#timeWaits.renewedBy(tcb, seg) || this.#listeners.find(tcb.localKey, tcb.localPort) === null) return false;
     this.statistics.timeWaitReused++;
     this.fail(tcb, OK);
     return true;
   }
 
-  #listener(localKey: number, port: number): Listener | null {
-    const list = this.#listeners.get(port);
-    if (list === undefined) return null;
-    let any: Listener | null = null;
-    for (const listener of list) {
-      if (listener.localKey === localKey) return listener;
-      if (listener.localKey === ANY) any = listener;
-    }
-    return any;
-  }
-
   /** CLOSED and LISTEN: RFC 9293 3.10.7.1 and 3.10.7.2. */
   #noConnection(packet: Packet, seg: Segment, now: number): void {
     if ((seg.flags & wire.RST) !== 0) return;
-    const listener = this.#listener(packet.dstKey, seg.dstPort);
+    const listener = this.#listeners.find(packet.dstKey, seg.dstPort);
     if (listener === null || (seg.flags & wire.ACK) !== 0) {
       if (listener === null) this.statistics.noListener++;
       resetStray(this, packet, seg);
@@ -261,10 +233,6 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   // ---- What the machine calls.
-
-  acceptText(tcb: Tcb, seg: Segment, now: number): void {
-    textAndFin(this, tcb, seg, now);
-  }
 
   /** Wants output at the next flush. */
   mark(tcb: Tcb): void {
@@ -296,14 +264,6 @@ export class Tcp implements TcpLayer, Transport {
   duplicateAck(tcb: Tcb, seg: Segment, now: number): void {
     if (seg.textLength > 0) this.acknowledgeNow(tcb);
     else this.challenge(tcb, now);
-  }
-
-  resetFor(path: Path, tcb: Tcb, seg: Segment): void {
-    resetFor(this, path, tcb, seg);
-  }
-
-  restartRto(tcb: Tcb, now: number): void {
-    restartRto(tcb, now);
   }
 
   /** Milliseconds as the timestamps option carries them. */
@@ -340,48 +300,23 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   enterTimeWait(tcb: Tcb, now: number): void {
-    if (tcb.state !== TIME_WAIT) {
-      tcb.state = TIME_WAIT;
-      tcb.waitSince = now;
-      if (this.#timeWait.size >= this.limits.timeWaitMax) {
-        this.statistics.timeWaitOverflow++;
-        for (const oldest of this.#timeWait) {
-          this.fail(oldest, OK);
-          break;
-        }
-      }
-      this.#timeWait.add(tcb);
-      this.statistics.timeWait++;
-      tcb.sendRing.free();
-      tcb.raise(EVENT_CLOSED);
-    }
-    tcb.rtoAt =
-      tcb.persistAt =
-      tcb.keepAliveAt =
-      tcb.reorderAt =
-        Infinity;
-    //= rfc9293#3.6.1
-    // When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (MUST-13).
-    tcb.waitAt = now + this.limits.timeWaitMs;
-    this.schedule(tcb);
+    this.#timeWaits.enter(tcb, now);
   }
 
   /** Ends the connection without a word to the peer. `code` 0 for a normal end. */
   fail(tcb: Tcb, code: number): void {
     if (tcb.state === CLOSED) return;
-    if (tcb.state === TIME_WAIT) {
-      this.#timeWait.delete(tcb);
-      this.statistics.timeWait--;
-    } else if (code !== OK && tcb.state <= 3) this.statistics.failedAttempts++;
+    if (tcb.state === TIME_WAIT) this.#timeWaits.leave(tcb);
+    else if (code !== OK && tcb.state <= 3) this.statistics.failedAttempts++;
     tcb.state = CLOSED;
     tcb.error = code;
     this.table.delete(tcb);
     this.#timers.remove(tcb);
     this.statistics.connections--;
     tcb.sendRing.free();
-    if (tcb.sent !== null) this.releaseSent(tcb.sent);
+    if (tcb.sent !== null) this.spares.returnSent(tcb.sent);
     tcb.sent = null;
-    if (tcb.ranges !== null) this.releaseRanges(tcb);
+    this.releaseRanges(tcb);
     // What the peer sent before it reset the connection is thrown away, as Linux does; after a normal end it can still be read.
     if (code !== OK || tcb.orphan) tcb.receiveRing.free();
     if (tcb.listener !== null) tcb.listener.forget(tcb);
@@ -395,25 +330,9 @@ export class Tcp implements TcpLayer, Transport {
     this.fail(tcb, code);
   }
 
-  acquireSent(): SentQueue {
-    return this.#spareSent.pop() ?? new SentQueue();
-  }
-
-  releaseSent(sent: SentQueue): void {
-    sent.clear();
-    if (sent.capacity <= 4096 && this.#spareSent.length < 256) this.#spareSent.push(sent);
-  }
-
-  acquireRanges(): RangeSet {
-    return this.#spareRanges.pop() ?? new RangeSet();
-  }
-
   releaseRanges(tcb: Tcb): void {
-    const { ranges } = tcb;
-    if (ranges === null) return;
-    ranges.clear();
+    if (tcb.ranges !== null) this.spares.returnRanges(tcb.ranges);
     tcb.ranges = null;
-    if (this.#spareRanges.length < 64) this.#spareRanges.push(ranges);
   }
 
   // ---- What the shell calls.
@@ -457,7 +376,7 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   shutdown(code: number, reset: boolean): void {
-    for (const list of [...this.#listeners.values()]) for (const listener of [...list]) listener.close();
+    for (const listener of this.#listeners.all()) listener.close();
     for (const tcb of this.table) {
       if (reset) this.abort(tcb, code === OK ? ECONNABORTED : code);
       else this.fail(tcb, code);

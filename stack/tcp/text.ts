@@ -92,7 +92,7 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment, seq: number, offset: numbe
   tcp.mark(tcb);
   tcp.statistics.outOfOrder++;
   tcb.outOfOrder++;
-  const ranges = tcb.ranges ??= tcp.acquireRanges();
+  const ranges = tcb.ranges ??= tcp.spares.ranges();
   if (ranges.covers(seq, end)) {
     reportDuplicate(tcb, seq, end);
     return;

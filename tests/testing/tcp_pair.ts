@@ -186,15 +186,20 @@ export class TcpPair {
     return true;
   }
 
-  /** An established connection: [client on host 0, server on host 1]. */
+  /** An established connection: [client on host 0, server on host 1]. The handshake itself meets no loss. */
   connected(port = 80): [Tcb, Tcb] {
+    const { loss } = this.link;
+    this.link.loss = 0;
     const listener = this.tcps[1].listen(0, port, 16);
     if (typeof listener === "number") throw new Error(`listen: ${listener}`);
     const client = this.tcps[0].connect(0, 0, this.ips[1].key, port, this.now);
     if (typeof client === "number") throw new Error(`connect: ${client}`);
     let server: Tcb | number = -11;
-    if (!this.run(200_000, () => typeof (server = (listener as Listener).accept()) !== "number")) throw new Error("no connection");
+    if (!this.run(200_000, () => typeof (server = (listener as Listener).accept()) !== "number")) {
+      throw new Error("no connection");
+    }
     listener.close();
+    this.link.loss = loss;
     return [client, server as unknown as Tcb];
   }
 }

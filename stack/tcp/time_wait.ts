@@ -1,0 +1,65 @@
+/**
+ * Connections in TIME-WAIT: bounded, the oldest goes first, and the rules by which a new connection takes the place of one.
+ *
+ * @module
+ */
+import { OK } from "../codes.ts";
+import { ACK, RST, type Segment, SYN } from "../wire/tcp.ts";
+import type { Tcb } from "./tcb.ts";
+import type { Tcp } from "./tcp.ts";
+import { EVENT_CLOSED, TIME_WAIT } from "./types.ts";
+
+/** A connection of our own may take the place of one whose peer's timestamps are older than this (RFC 6191). */
+const REUSE_AFTER_MS = 1000;
+
+export class TimeWaits {
+  /** In the order they began to wait. */
+  readonly #waiting = new Set<Tcb>();
+
+  constructor(readonly tcp: Tcp) {}
+
+  /** Enters TIME-WAIT, or starts its 2 MSL again. */
+  enter(tcb: Tcb, now: number): void {
+    const { tcp } = this;
+    if (tcb.state !== TIME_WAIT) {
+      tcb.state = TIME_WAIT;
+      tcb.waitSince = now;
+      if (this.#waiting.size >= tcp.limits.timeWaitMax) {
+        tcp.statistics.timeWaitOverflow++;
+        const [oldest] = this.#waiting;
+        tcp.fail(oldest, OK);
+      }
+      this.#waiting.add(tcb);
+      tcp.statistics.timeWait++;
+      tcb.sendRing.free();
+      tcb.raise(EVENT_CLOSED);
+    }
+    tcb.rtoAt =
+      tcb.persistAt =
+      tcb.keepAliveAt =
+      tcb.reorderAt =
+        Infinity;
+    //= rfc9293#3.6.1
+    // When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (MUST-13).
+    tcb.waitAt = now + tcp.limits.timeWaitMs;
+    tcp.schedule(tcb);
+  }
+
+  /** The wait is over, whatever the reason. */
+  leave(tcb: Tcb): void {
+    this.#waiting.delete(tcb);
+    this.tcp.statistics.timeWait--;
+  }
+
+  /** A four-tuple that a connection of our own may take: free, or in a TIME-WAIT that timestamps let us leave (RFC 6191). */
+  reusable(old: Tcb | null): boolean {
+    return old === null || (old.state === TIME_WAIT && old.timestamps && this.tcp.now - old.waitSince > REUSE_AFTER_MS);
+  }
+
+  /** A SYN from the peer that may take the place of `tcb` (RFC 1122 4.2.2.13, RFC 6191). */
+  renewedBy(tcb: Tcb, seg: Segment): boolean {
+    if ((seg.flags & (SYN | ACK | RST)) !== SYN) return false;
+    const newer = tcb.timestamps && seg.hasTimestamps && ((seg.tsVal - tcb.tsRecent) | 0) > 0;
+    return newer || ((seg.seq - tcb.rcvNxt) | 0) > 0;
+  }
+}
