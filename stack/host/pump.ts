@@ -75,7 +75,7 @@ export class Pump {
   readonly udp: UdpLayer;
   readonly clock: Clock;
   /** Whoever is to be told when the stack ends: sockets of the shell, pings, look-ups. */
-  readonly failables = new Set<Failable>();
+  readonly failables: Set<Failable> = new Set();
   /** The last exception that was survived, for whoever looks into `faults`. */
   lastFault: unknown = undefined;
   #ports: Port[] = [];

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EAGAIN, EPIPE } from "../codes.ts";
+import { EAGAIN, ECONNRESET, EPIPE } from "../codes.ts";
 import { EVENT_CLOSED, EVENT_ERROR, EVENT_READABLE, EVENT_WRITABLE } from "../tcp/types.ts";
 import type { TcpInfo, TcpSocket } from "../tcp/types.ts";
 import { formatKey } from "../wire/address.ts";
@@ -40,10 +40,10 @@ class Owner implements SocketOwner, Failable {
   fail(error: Error): void {
     this.fatal = error;
     this.cancel(error);
-    this.#end();
+    this.end();
   }
 
-  #end(): void {
+  end(): void {
     if (this.done) return;
     this.done = true;
     this.pump.failables.delete(this);
@@ -54,7 +54,7 @@ class Owner implements SocketOwner, Failable {
     const over = (events & (EVENT_ERROR | EVENT_CLOSED)) !== 0;
     if (this.reads.length > 0 && (over || (events & EVENT_READABLE) !== 0)) this.#serveReads();
     if (this.writes.length > 0 && (over || (events & EVENT_WRITABLE) !== 0)) this.serveWrites();
-    if (over) this.#end();
+    if (over) this.end();
   }
 
   /** Bytes read, null at the end, or `EAGAIN`. Throws what the connection died of, once. */
@@ -63,7 +63,7 @@ class Owner implements SocketOwner, Failable {
     const count = this.socket.receive(into, 0, into.byteLength);
     if (count > 0 || count === EAGAIN) return count;
     if (count === 0) return null;
-    if (this.reported || count === EPIPE) return null;
+    if (this.reported || count === EPIPE || this.brokenPipe(count)) return null;
     this.reported = true;
     throw errorFrom(count);
   }
@@ -74,9 +74,15 @@ class Owner implements SocketOwner, Failable {
     const count = this.socket.send(bytes, 0, bytes.byteLength);
     if (count >= 0) return count;
     if (count === EAGAIN) return 0;
-    if (this.reported || count === EPIPE) throw errorFrom(EPIPE);
+    const broken = this.reported || this.brokenPipe(count);
     this.reported = true;
+    if (broken) throw errorFrom(EPIPE);
     throw errorFrom(count);
+  }
+
+  /** A reset behind the peer's FIN is no news to a reader, and a broken pipe to a writer, as on Linux. */
+  brokenPipe(code: number): boolean {
+    return code === ECONNRESET && this.socket.finReceived;
   }
 
   #serveReads(): void {
@@ -259,7 +265,7 @@ export class TcpConn implements Deno.TcpConn {
   }
 
   /**
-   * Lets go of the connection. What was written is still sent, then a FIN; with unread data it is a reset, as on Linux.
+   * Lets go of the connection. What was written is still sent, then a FIN; with unread data a reset follows at once.
    * Reads and writes that wait reject with `Deno.errors.Interrupted`.
    *
    * @throws {Deno.errors.BadResource} when it is closed already
@@ -267,6 +273,11 @@ export class TcpConn implements Deno.TcpConn {
   close(): void {
     if (this.#isClosed) throw badResource();
     this.#release();
+    if (this.#socket.receiveQueued > 0) {
+      // As Deno does it: the peer reads what it can, and the end, before it meets the reset.
+      this.#socket.shutdownWrite();
+      this.#pump.tcp.flush(this.#pump.ip.now);
+    }
     this.#socket.close();
     this.#pump.schedule();
   }
@@ -275,6 +286,7 @@ export class TcpConn implements Deno.TcpConn {
   abort(): void {
     this.#release();
     this.#socket.abort();
+    this.#owner.end();
     this.#pump.schedule();
   }
 
