@@ -258,7 +258,8 @@ export class Igmp {
     //# If there is a pending response to a previous General Query scheduled sooner than the selected delay, no additional
     //# response needs to be scheduled.
     //= rfc3376#5.2 type=exception reason=a state of EXCLUDE {} says more than the sources asked for, and needs no memory
-    //# If the received Query is a Group-and-Source-Specific Query, the list of sources in the Query is recorded
+    //# If the received Query is a Group-and-Source-Specific Query, the list of queried sources is
+    //# recorded to be used when generating a response.
     for (const membership of state.groups.values()) {
       if (membership.users === 0 || (message.group !== 0 && message.group !== membership.group)) continue;
       const at = this.#delay(now, message.maxResponseMs);
@@ -281,7 +282,8 @@ export class Igmp {
     //# Response Interval).
     const until = now + state.robustness * state.queryIntervalMs + message.maxResponseMs;
     //= rfc3376#7.2.1
-    //# The Host Compatibility Mode of an interface is set to IGMPv1 whenever an IGMPv1 Query is received on that interface
+    //# IGMPv1 Querier Present is set to Older Version Querier Present Timeout seconds whenever an IGMPv1 Membership Query is
+    //# received.
     if (message.version === 1) state.v1Until = until;
     else if (message.group === 0) state.v2Until = until;
     if (state.version !== before) this.#cancel(state);

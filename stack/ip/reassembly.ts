@@ -130,7 +130,7 @@ export class Reassembler {
           this.statistics.timeouts++;
           const memory = this.#memories[slot];
           //= rfc1122#3.3.2
-          //# When the reassembly timeout expires, the partially reassembled datagram MUST be discarded and an ICMP Time
+          //# If this timeout expires, the partially-reassembled datagram MUST be discarded and an ICMP Time
           //# Exceeded message sent to the source host (if fragment zero has been received).
           if (memory !== null && this.#slots[at + FIRST_LENGTH] > 0) onExpired(memory, this.#slots[at + FIRST_LENGTH]);
         }
@@ -151,8 +151,10 @@ export class Reassembler {
     this.#lent = null;
   }
 
-  //= rfc791#3.2
-  //# The internet fragment identification procedure: the identification, source, destination and protocol fields are the same.
+  //= rfc791#2.3
+  //# To assemble the fragments of an internet datagram, an internet protocol module (for example at a destination host)
+  //# combines internet datagrams that all have the same value for the four fields: identification, source, destination, and
+  //# protocol.
   #find(src: number, dst: number, protoId: number): number {
     const slots = this.#slots;
     let slot = this.#lastSlot;
@@ -341,7 +343,7 @@ export class Reassembler {
     const { view } = memory;
     this.length = base + this.#slots[at + TOTAL];
     //= rfc3168#5.3
-    //# if any fragment of an IP packet to be reassembled has the CE codepoint set, the CE codepoint is set in the reassembled packet
+    //# Reassembly of a fragmented packet MUST NOT lose indications of congestion.
     if ((ecn & ECN_CE_BIT) !== 0) view.setUint8(1, view.getUint8(1) | 3);
     view.setUint16(2, this.length);
     view.setUint16(6, 0);

@@ -81,8 +81,7 @@ export class PortTable<T extends PortHolder<T>> {
   /** A free port, or `EADDRINUSE` when all are taken. */
   choose(localKey: number, random: number): number {
     const range = EPHEMERAL_LAST - EPHEMERAL_FIRST + 1;
-    //= rfc6056#3.2
-    //# Since the port numbers are used as identifiers, they SHOULD be chosen at random from the whole ephemeral range.
+    // RFC 6056 3.3.1, simple port randomization: a random start, then one after the other until one is free.
     let candidate = random % range;
     for (let tries = 0; tries < range; tries++) {
       const port = EPHEMERAL_FIRST + candidate;

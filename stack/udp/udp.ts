@@ -177,7 +177,7 @@ export class Udp implements UdpLayer, Transport {
 function checksumHolds(packet: Packet, length: number): boolean {
   if ((packet.flags & (RX_CHECKSUM_VALID | RX_CHECKSUM_PARTIAL)) !== 0) return true;
   const { view } = packet.memory;
-  //= rfc768#page-3
+  //= rfc768#page-2
   //# An all zero transmitted checksum value means that the transmitter generated no checksum
   if (wire.getChecksum(view, packet.offset) === 0) return true;
   // The pseudo-header counts the datagram's own length, and the packet may be longer.

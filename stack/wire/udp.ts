@@ -56,7 +56,7 @@ export function setChecksum(view: DataView, offset: number, checksum: number): v
 export function parse(view: DataView, offset: number, available: number): number {
   if (available < UDP_HEADER_LENGTH) return -1;
   const length = view.getUint16(offset + LENGTH);
-  //= rfc768#page-2
+  //= rfc768#page-1
   //# This means the minimum value of the length is eight.
   return length < UDP_HEADER_LENGTH || length > available ? -1 : length;
 }

@@ -195,7 +195,8 @@ Deno.test("ip/igmp: an older querier is spoken to in its version, until it is si
 
 Deno.test("ip/igmp: version 1 has reports and no leave", () => {
   //= rfc3376#7.2.1 type=test
-  //# The Host Compatibility Mode of an interface is set to IGMPv1 whenever an IGMPv1 Query is received on that interface
+  //# IGMPv1 Querier Present is set to Older Version Querier Present Timeout seconds whenever an IGMPv1 Membership Query is
+  //# received.
   const host = new Host();
   host.hear(0x11, 0, "0.0.0.0");
   host.hear(0x11, 100, "0.0.0.0");

@@ -134,6 +134,8 @@ Deno.test("ip/reassembly: two ends, bytes behind the end, sizes over 65,535 spoi
     for (const packet of packets) assertEquals(feed(to, packet), null);
     assertEquals(to.statistics[reason], 1, reason);
   }
+  //= rfc791#3.2 type=test
+  //# If an internet datagram is fragmented, its data portion must be broken on 8 octet boundaries.
   const to = new Reassembler();
   for (const packet of [piece(0, 12, true), piece(0, 0, true), piece(8, 0, false)]) assertEquals(feed(to, packet), null);
   assertEquals([to.statistics.badLength, to.statistics.datagrams], [3, 0]);
@@ -149,7 +151,7 @@ Deno.test("ip/reassembly: the largest packet of all", () => {
 
 Deno.test("ip/reassembly: time runs out, and only the first fragment is worth an answer", () => {
   //= rfc1122#3.3.2 type=test
-  //# When the reassembly timeout expires, the partially reassembled datagram MUST be discarded and an ICMP Time
+  //# If this timeout expires, the partially-reassembled datagram MUST be discarded and an ICMP Time
   //# Exceeded message sent to the source host (if fragment zero has been received).
   const to = new Reassembler();
   const expired: Bytes[] = [];
@@ -171,6 +173,10 @@ Deno.test("ip/reassembly: time runs out, and only the first fragment is worth an
 });
 
 Deno.test("ip/reassembly: source, destination, protocol and id keep datagrams apart", () => {
+  //= rfc791#2.3 type=test
+  //# To assemble the fragments of an internet datagram, an internet protocol module (for example at a destination host)
+  //# combines internet datagrams that all have the same value for the four fields: identification, source, destination, and
+  //# protocol.
   const variants: Ipv4Fields[] = [{}, { id: 10 }, { protocol: 254 }, { source: "10.0.0.9" }, { destination: "10.0.0.8" }];
   const to = new Reassembler();
   const all = variants.map((fields, i) => cut(new Uint8Array(1200).fill(i), fields));
@@ -186,7 +192,7 @@ Deno.test("ip/reassembly: source, destination, protocol and id keep datagrams ap
 
 Deno.test("ip/reassembly: ECN marks", () => {
   //= rfc3168#5.3 type=test
-  //# if any fragment of an IP packet to be reassembled has the CE codepoint set, the CE codepoint is set in the reassembled packet
+  //# Reassembly of a fragmented packet MUST NOT lose indications of congestion.
   const result = (...tos: number[]) => {
     const to = new Reassembler();
     const packets = tos.map((mark, i) =>

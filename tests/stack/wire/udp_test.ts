@@ -26,7 +26,7 @@ Deno.test("wire/udp: every truncation is refused, every longer packet gives the 
 });
 
 Deno.test("wire/udp: a length below the header is refused", () => {
-  //= rfc768#page-2 type=test
+  //= rfc768#page-1 type=test
   //# This means the minimum value of the length is eight.
   for (let length = 0; length < 12; length++) {
     const bytes = udp({ length }, new Uint8Array(4));
