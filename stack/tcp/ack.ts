@@ -56,6 +56,7 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
   if (acked > 0) cumulative(tcp, tcb, ack, now);
   if (tcb.sack && seg.sackCount > 0) scoreboard(tcb, seg, tcp.nowUs);
   if (!tcb.sack) countDuplicate(tcb, seg, acked, windowChanged);
+  tcb.latestRttMs = rttUs >= 0 && againUs < 0 ? rttUs / 1000 : 0;
   if (rttUs >= 0 && againUs < 0) measureRtt(tcb, rttUs / 1000);
   else if (againUs >= 0 && tcb.timestamps && seg.hasTimestamps && seg.tsEcr !== 0) {
     // All of it was sent more than once: the echoed timestamp tells which copy was meant (RFC 7323 4.1). A copy older than

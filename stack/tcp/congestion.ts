@@ -16,6 +16,11 @@ export interface CongestionState {
   /** Smoothed round-trip time, 0 while unknown. */
   readonly srttMs: number;
   readonly minRttMs: number;
+  /** The sample that the present acknowledgment gave, 0 for none. */
+  readonly latestRttMs: number;
+  /** Sequence variables, for round counting. */
+  readonly sndUna: number;
+  readonly sndNxt: number;
 }
 
 /** One congestion control of one connection. */
@@ -27,6 +32,8 @@ export interface CongestionControl {
   onLoss(state: CongestionState, inFlight: number, now: number): number;
   /** The retransmission timer ran out. Same as `onLoss`; cwnd is then set to one segment by the caller. */
   onTimeout(state: CongestionState, inFlight: number, now: number): number;
+  /** The last reduction turned out to be a mistake; cwnd and ssthresh are already back. */
+  onUndo?(state: CongestionState, now: number): void;
   /** The connection was idle for longer than the RTO. */
   onIdle?(state: CongestionState, now: number): void;
 }

@@ -9,7 +9,7 @@
 import { EAGAIN, ECONNABORTED, EINVAL, ENOTCONN, EPIPE, OK } from "../codes.ts";
 import type { Path, SendOptions } from "../ip/types.ts";
 import type { CongestionControl, CongestionState } from "./congestion.ts";
-import { Reno } from "./congestion.ts";
+import { congestionControl } from "./controls.ts";
 import { tcpInfo } from "./info.ts";
 import type { Listener } from "./listener.ts";
 import type { RangeSet } from "./ranges.ts";
@@ -125,7 +125,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   // Congestion and loss.
   cwnd = 0;
   ssthresh = 0x7fffffff;
-  congestion: CongestionControl = new Reno();
+  readonly congestion: CongestionControl;
   recovery = OPEN;
   recoverPoint = 0;
   sackedBytes = 0;
@@ -149,6 +149,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   srttMs = 0;
   rttVarMs = 0;
   minRttMs = 0;
+  latestRttMs = 0;
   rtoMs = RTO_MS_INITIAL;
   backoff = 0;
 
@@ -202,6 +203,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     this.keepAliveCount = options.keepAliveCount ?? 9;
     this.userTimeoutMs = options.userTimeoutMs ?? 0;
     this.sendOptions = { ttl: options.ttl ?? 64, tos: options.tos ?? 0, dontFragment: true };
+    this.congestion = congestionControl(options.congestionControl);
     this.sendLimit = Math.min(SEND_BUFFER_FIRST, this.sendBufferMax);
     this.receiveLimit = Math.min(RECEIVE_BUFFER_FIRST, this.receiveBufferMax);
   }

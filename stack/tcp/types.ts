@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { CongestionControl } from "./congestion.ts";
+
 /** States, RFC 9293 3.3.2. */
 export const CLOSED = 0;
 export const LISTEN = 1;
@@ -66,6 +68,8 @@ export interface TcpOptions {
   windowScale?: boolean;
   timestamps?: boolean;
   sack?: boolean;
+  /** "cubic" (default), "reno", or a maker of a module of your own: one call a connection. */
+  congestionControl?: "cubic" | "reno" | (() => CongestionControl);
   /** TTL and DSCP of what is sent. Default 64 and 0. */
   ttl?: number;
   tos?: number;
