@@ -47,7 +47,7 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
   readonly #queue: DatagramQueue;
   readonly #limits: Limits = { bytes: RECEIVE_BUFFER, datagrams: 1024 };
   readonly #unicast: SendOptions = { ttl: 64, tos: 0, dontFragment: false };
-  readonly #multicast: SendOptions = { ttl: 1, tos: 0, dontFragment: false };
+  readonly #multicast: SendOptions = { ttl: 1, tos: 0, dontFragment: false, multicastLoop: true };
   #broadcast = true;
   /** Groups joined, and by which interface (-1 for the default one). */
   readonly #groups: { group: number; interfaceIndex: number }[] = [];
@@ -78,13 +78,15 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
   }
 
   setOptions(options: UdpOptions): void {
-    const { receiveBufferMax, receiveQueueMax, broadcast, reuseAddress, ttl, multicastTtl, tos, dontFragment } = options;
+    const { receiveBufferMax, receiveQueueMax, broadcast, reuseAddress, ttl, multicastTtl, multicastLoop, tos, dontFragment } =
+      options;
     if (receiveBufferMax !== undefined) this.#limits.bytes = clamp(receiveBufferMax, 0, RECEIVE_BUFFER_LIMIT);
     if (receiveQueueMax !== undefined) this.#limits.datagrams = clamp(receiveQueueMax, 0, RECEIVE_QUEUE_LIMIT);
     if (broadcast !== undefined) this.#broadcast = broadcast;
     if (reuseAddress !== undefined) this.reuseAddress = reuseAddress;
     if (ttl !== undefined) this.#unicast.ttl = clamp(ttl, 1, 255);
     if (multicastTtl !== undefined) this.#multicast.ttl = clamp(multicastTtl, 0, 255);
+    if (multicastLoop !== undefined) this.#multicast.multicastLoop = multicastLoop;
     if (tos !== undefined) this.#unicast.tos = this.#multicast.tos = clamp(tos, 0, 255);
     if (dontFragment !== undefined) this.#unicast.dontFragment = this.#multicast.dontFragment = dontFragment;
   }

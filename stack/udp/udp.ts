@@ -125,8 +125,10 @@ export class Udp implements UdpLayer, Transport {
     this.#deliver(socket, packet, length, sourcePort);
   }
 
-  error(error: PacketError, _now: number): void {
-    if (error.length < wire.UDP_HEADER_LENGTH) return;
+  /** True if a socket may have sent the datagram that is quoted. */
+  error(error: PacketError, _now: number): boolean {
+    if (error.length < wire.UDP_HEADER_LENGTH) return false;
+    let ours = false;
     const { view } = error.memory;
     const localPort = wire.getSourcePort(view, error.offset);
     const remotePort = wire.getDestinationPort(view, error.offset);
@@ -135,12 +137,14 @@ export class Udp implements UdpLayer, Transport {
     //= rfc1122#4.1.3.3 type=exception reason=a socket that isn't connected couldn't tell which peer is meant, as in Linux
     //# UDP MUST pass to the application layer all ICMP error messages that it receives from the IP layer.
     for (let socket = this.table.first(localPort); socket !== null; socket = socket.next) {
-      if (socket.localPort !== localPort || socket.remotePort === 0) continue;
-      if (scoreOf(socket, error.localKey, error.remoteKey, remotePort) < 0) continue;
+      if (socket.localPort !== localPort || scoreOf(socket, error.localKey, error.remoteKey, remotePort) < 0) continue;
+      ours = true;
+      if (socket.remotePort === 0) continue;
       // A lower path MTU is nobody's error while the datagrams may be fragmented.
       if (error.code === EMSGSIZE && !socket.dontFragment) continue;
       socket.fail(error.code);
     }
+    return ours;
   }
 
   /** Broadcast and multicast: every socket that it may be for gets a copy. */

@@ -231,13 +231,13 @@ Deno.test("udp: the checksum is left to a device that makes it, but not across f
 
 Deno.test("udp: options of sending", () => {
   const { ip, layer } = setUp();
-  const socket = open(layer, 0, 7, { ttl: 9, multicastTtl: 3, tos: 0x10 });
+  const socket = open(layer, 0, 7, { ttl: 9, multicastTtl: 3, multicastLoop: false, tos: 0x10 });
   const one = new Uint8Array(1);
   socket.send(one, 0, 1, PEER, 9);
   socket.send(one, 0, 1, keyOf(GROUP), 9);
   assertEquals(ip.sent.map(({ options }) => options), [
     { ttl: 9, tos: 0x10, dontFragment: false },
-    { ttl: 3, tos: 0x10, dontFragment: false },
+    { ttl: 3, tos: 0x10, dontFragment: false, multicastLoop: false },
   ]);
   socket.setOptions({ dontFragment: true });
   assertEquals(socket.send(new Uint8Array(1473), 0, 1473, PEER, 9), EMSGSIZE);
@@ -287,11 +287,15 @@ Deno.test("udp: a port unreachable reaches the connected socket once, and nobody
     const addresses = { source: "10.0.0.2", destination: "10.0.0.1" };
     return ipv4(addresses, udp({ ...addresses, sourcePort: 7, destinationPort: 1000, ...fields }, new Uint8Array(0)));
   };
-  layer.error(errorAbout(quote({ destinationPort: 1001 }), ECONNREFUSED), 0);
-  layer.error(errorAbout(quote({ sourcePort: 8 }), ECONNREFUSED), 0);
-  layer.error(errorAbout(quote({}), ECONNREFUSED, { remoteKey: keyOf("10.0.0.9") }), 0);
-  layer.error(errorAbout(quote({}), ECONNREFUSED, { length: 7 }), 0);
-  layer.error(errorAbout(quote({}), EMSGSIZE, { mtu: 576 }), 0);
+  const forged = [
+    errorAbout(quote({ destinationPort: 1001 }), ECONNREFUSED),
+    errorAbout(quote({ sourcePort: 9 }), ECONNREFUSED),
+    errorAbout(quote({}), ECONNREFUSED, { remoteKey: keyOf("10.0.0.9") }),
+    errorAbout(quote({}), ECONNREFUSED, { length: 7 }),
+  ];
+  for (const error of forged) assertEquals(layer.error(error, 0), false);
+  assertEquals(layer.error(errorAbout(quote({ sourcePort: 8 }), ECONNREFUSED), 0), true);
+  assertEquals(layer.error(errorAbout(quote({}), EMSGSIZE, { mtu: 576 }), 0), true);
   assertEquals([connected.events, other.events], [0, 0]);
   layer.error(errorAbout(quote({}), ECONNREFUSED), 0);
   assertEquals([connected.events, layer.ready.length], [EVENT_ERROR, 1]);
