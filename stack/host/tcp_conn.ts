@@ -286,7 +286,6 @@ export class TcpConn implements Deno.TcpConn {
   abort(): void {
     this.#release();
     this.#socket.abort();
-    this.#owner.end();
     this.#pump.schedule();
   }
 
@@ -294,6 +293,7 @@ export class TcpConn implements Deno.TcpConn {
     this.#isClosed = true;
     this.#pump.now();
     this.#owner.cancel(interrupted());
+    this.#owner.end();
   }
 
   /** Closes it; no error when it is closed already. */
@@ -301,7 +301,7 @@ export class TcpConn implements Deno.TcpConn {
     if (!this.#isClosed) this.close();
   }
 
-  /** Resolves when nothing will be sent or received any more: both directions ended, reset, or given up. Never rejects. */
+  /** Resolves when the connection is over: closed here, ended by both sides, reset, or given up. Never rejects. */
   get closed(): Promise<void> {
     return this.#closedPromise ??= new Promise((resolve) => {
       if (this.#owner.done) resolve();
