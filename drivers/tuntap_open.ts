@@ -4,6 +4,7 @@
  * @module
  */
 import { EACCES, EBUSY, EEXIST, EINVAL, EPERM, errnoError, PRIVILEGE_HINT } from "../ffi/errno.ts";
+import { getLink } from "../ffi/rtnl_link.ts";
 import * as tunFlags from "../ffi/tun.ts";
 import { TunDescriptor } from "../ffi/tun.ts";
 import { VIRTIO_HEADER_SIZE } from "./virtio_header.ts";
@@ -104,7 +105,8 @@ export function openQueue(kind: number, name: string, options: TunTapOptions): Q
     if (options.sendBuffer !== undefined) {
       check(descriptor.setSendBuffer(options.sendBuffer), "set the send buffer of", attachedName);
     }
-    const packetInfo = (attached.flags & tunFlags.IFF_NO_PI) === 0;
+    // TUNGETIFF's bit for this one also means "no filter", so the link itself is asked.
+    const packetInfo = getLink(attachedName).tun?.packetInfo ?? options.packetInfo === true;
     return { descriptor, name: attachedName, virtioHeader, packetInfo, offload };
   } catch (error) {
     descriptor.close();

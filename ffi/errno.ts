@@ -44,6 +44,7 @@ const ERRNO: Record<number, readonly [string, string]> = {
   101: ["ENETUNREACH", "network is unreachable"],
   104: ["ECONNRESET", "connection reset"],
   105: ["ENOBUFS", "no buffer space"],
+  107: ["ENOTCONN", "not connected"],
   110: ["ETIMEDOUT", "timed out"],
   111: ["ECONNREFUSED", "connection refused"],
   113: ["EHOSTUNREACH", "no route to host"],

@@ -8,6 +8,7 @@ import type { Descriptor } from "./descriptor.ts";
 import { ENODEV, errnoError } from "./errno.ts";
 import { checkInterfaceName } from "./ifreq.ts";
 import { formatMac, parseMac } from "./inet.ts";
+import { inNamespace } from "./namespace.ts";
 import {
   attributes,
   attributeText,
@@ -38,6 +39,12 @@ const IFLA_CARRIER = 33;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
+const IFLA_TUN_OWNER = 1;
+const IFLA_TUN_GROUP = 2;
+const IFLA_TUN_PI = 4;
+const IFLA_TUN_VNET_HDR = 5;
+const IFLA_TUN_PERSIST = 6;
+const IFLA_TUN_MULTI_QUEUE = 7;
 
 const IFF_UP = 0x1;
 const IFF_NOARP = 0x80;
@@ -46,6 +53,17 @@ const IFF_ALLMULTI = 0x200;
 const IFF_LOWER_UP = 0x10000;
 
 const OPERSTATES = ["unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up"] as const;
+
+/** Settings of a TAP or TUN interface; `TUNGETIFF` cannot tell them all (its "no packet info" bit has two meanings). */
+export interface TunSettings {
+  readonly packetInfo: boolean;
+  readonly virtioHeader: boolean;
+  readonly persist: boolean;
+  readonly multiQueue: boolean;
+  /** Ids, or -1 for nobody. */
+  readonly owner: number;
+  readonly group: number;
+}
 
 /** A link as the kernel shows it. */
 export interface Link {
@@ -68,6 +86,8 @@ export interface Link {
   readonly master: number;
   /** Index of the link that it stands on (a veth's peer, a VLAN's base), or 0. */
   readonly peer: number;
+  /** What a TAP or TUN is set to; null for other links, and from kernels before 4.17. */
+  readonly tun: TunSettings | null;
   readonly rxPackets: number;
   readonly txPackets: number;
   readonly rxBytes: number;
@@ -150,6 +170,23 @@ function putSettings(message: NetlinkMessage, at: number, settings: LinkSettings
   else message.attributeU32(IFLA_NET_NS_FD, namespace.fd);
 }
 
+function parseTun(info: NetlinkPart | undefined): TunSettings | null {
+  if (info === undefined) return null;
+  const parts = attributes(info, 0);
+  const data = parts.get(IFLA_INFO_DATA);
+  if (attributeText(parts.get(IFLA_INFO_KIND)) !== "tun" || data === undefined) return null;
+  const found = attributes(data, 0);
+  const on = (type: number) => found.get(type)?.bytes[0] === 1;
+  return {
+    packetInfo: on(IFLA_TUN_PI),
+    virtioHeader: on(IFLA_TUN_VNET_HDR),
+    persist: on(IFLA_TUN_PERSIST),
+    multiQueue: on(IFLA_TUN_MULTI_QUEUE),
+    owner: attributeU32(found.get(IFLA_TUN_OWNER), 0xffffffff) | 0,
+    group: attributeU32(found.get(IFLA_TUN_GROUP), 0xffffffff) | 0,
+  };
+}
+
 function parseLink(part: NetlinkPart): Link {
   const found = attributes(part, 16);
   const info = found.get(IFLA_LINKINFO);
@@ -171,6 +208,7 @@ function parseLink(part: NetlinkPart): Link {
     operState: OPERSTATES[found.get(IFLA_OPERSTATE)?.bytes[0] ?? 0] ?? "unknown",
     master: attributeU32(found.get(IFLA_MASTER)),
     peer: attributeU32(found.get(IFLA_LINK)),
+    tun: parseTun(info),
     rxPackets: counter(0),
     txPackets: counter(1),
     rxBytes: counter(2),
@@ -240,7 +278,8 @@ export function setLink(link: string | number, settings: LinkSettings): void {
 export function createLink(link: NewLink): void {
   checkLinkSettings(link);
   if (link.peer !== undefined) checkLinkSettings(link.peer);
-  const { peer } = link;
+  // A veth cannot be switched on before both ends exist (ENOTCONN).
+  const peer = link.peer === undefined ? undefined : { ...link.peer, up: undefined };
   const message = begin(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0);
   putSettings(message, 16, link);
   message.nest(IFLA_LINKINFO, () => {
@@ -258,6 +297,10 @@ export function createLink(link: NewLink): void {
   });
   using socket = new NetlinkSocket();
   socket.request(message, "create", `${link.kind} link "${link.name}"`);
+  const { peer: end } = link;
+  if (end?.up !== true) return;
+  if (end.namespace === undefined) setLink(end.name, { up: true });
+  else inNamespace(end.namespace, () => setLink(end.name, { up: true }));
 }
 
 /** Removes a link (a veth takes its peer along). @throws `NotFound` (ENODEV), `PermissionDenied` (EPERM) */

@@ -108,7 +108,10 @@ export class TunDescriptor extends Descriptor {
     return code < 0 ? code : ifreq.name;
   }
 
-  /** The interface that this is attached to: its present name and flags; a negative errno (EBADFD) when there is none. */
+  /**
+   * The interface that this is attached to: its present name and flags; a negative errno (EBADFD) when there is none.
+   * IFF_NO_PI is no answer here: its bit is set whenever there is no socket filter. `getLink(name).tun` knows.
+   */
   attached(): { name: string; flags: number } | number {
     const ifreq = new IfReq("");
     const code = this.ioctl(TUNGETIFF, ifreq.bytes);

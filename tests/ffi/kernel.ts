@@ -5,16 +5,30 @@
  *     unshare -Urn sh -c 'ip link set lo up; TAPIOCA_KERNEL=1 deno test -A tests/ffi tests/drivers'
  */
 import { libc } from "../../ffi/libc.ts";
+import { deleteLink, linkExists, listLinks } from "../../ffi/rtnl_link.ts";
 
 // Before any test: the library stays open for the process, and the sanitizer would blame whoever opened it.
 libc();
 
 const enabled = Deno.env.get("TAPIOCA_KERNEL") === "1";
-if (!enabled) console.log("kernel tests skipped: run them under `unshare -Urn` with TAPIOCA_KERNEL=1 (deno task test does)");
+let told = enabled;
 
 /** A test that needs a network namespace of its own. */
 export function kernelTest(name: string, run: () => void | Promise<void>): void {
-  Deno.test({ name, ignore: !enabled, fn: run });
+  if (!told) console.log("kernel tests skipped: run `deno task test`, or any test under `unshare -Urn` with TAPIOCA_KERNEL=1");
+  told = true;
+  Deno.test({
+    name,
+    ignore: !enabled,
+    fn: async () => {
+      try {
+        await run();
+      } finally {
+        // One test that failed must not make the next ones fail.
+        for (const link of listLinks()) if (link.kind !== "" && linkExists(link.name)) deleteLink(link.name);
+      }
+    },
+  });
 }
 
 /** Catches what `run` throws. */
