@@ -185,6 +185,11 @@ Deno.test("ip/igmp: an older querier is spoken to in its version, until it is si
   host.igmp.leave(1, KEY);
   assertEquals(host.take().map(({ bytes, to }) => [bytes[0], to]), [[0x17, ALL_ROUTERS]]);
   host.igmp.join(1, KEY);
+  host.run(259_999);
+  host.take();
+  host.igmp.join(1, keyOf("239.0.0.1"));
+  assertEquals(host.take()[0].bytes[0], 0x16);
+  host.igmp.leave(1, keyOf("239.0.0.1"));
   host.run(260_001);
   host.take();
   host.hear(0x11, 100, "0.0.0.0", V3_QUERY);

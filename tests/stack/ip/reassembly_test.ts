@@ -117,6 +117,32 @@ Deno.test("ip/reassembly: once spoiled, the datagram stays so until its time is 
   assert(packets.map((packet) => feed(to, packet, 30_000)).at(-1) !== null);
 });
 
+Deno.test("ip/reassembly: what lies within what is there is a duplicate if it is the same, and else an attack", () => {
+  for (const forged of [false, true]) {
+    const to = new Reassembler();
+    const packets = cut(pattern(1000), {}, 220);
+    feed(to, packets[0]);
+    feed(to, packets[1]);
+    const piece = pattern(1000).slice(16, 300 & ~7);
+    if (forged) piece[100] ^= 1;
+    feed(to, ipv4({ id: 9, protocol: 253, more: true, fragmentOffset: 16 }, piece));
+    assertEquals([to.statistics.duplicates, to.statistics.overlaps], forged ? [0, 1] : [1, 0]);
+    const last = packets.slice(2).map((packet) => feed(to, packet)).at(-1);
+    assertEquals(last === null, forged);
+  }
+});
+
+Deno.test("ip/reassembly: with the least memory a datagram may grow, and the surplus goes at once", () => {
+  const to = new Reassembler({ bytes: 65_536 });
+  const payload = pattern(60_000);
+  for (let round = 0; round < 3; round++) {
+    const results = cut(payload, { id: round }, 1500).map((packet) => feed(to, packet));
+    assertEquals(checkFrame(results.at(-1)!, { medium: "ip" }).payload, payload);
+    to.advance(0, () => {});
+    assertLessOrEqual(to.statistics.bytes, 65_536);
+  }
+});
+
 Deno.test("ip/reassembly: two ends, bytes behind the end, sizes over 65,535 spoil it", () => {
   const piece = (offset: number, length: number, more: boolean, fields: Ipv4Fields = {}) =>
     ipv4({ id: 9, protocol: 253, more, fragmentOffset: offset, ...fields }, new Uint8Array(length));

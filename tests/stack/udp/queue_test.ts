@@ -45,6 +45,19 @@ Deno.test("udp/queue: behaves as an array of datagrams, through growth and wrapp
   );
 });
 
+Deno.test("udp/queue: datagrams wrap around the end of the ring", () => {
+  const pool = new QueuePool();
+  const queue = new DatagramQueue(pool);
+  const made = (number: number) => Uint8Array.from({ length: 700 }, (_, i) => number * 7 + i);
+  for (let i = 0; i < 4; i++) assert(queue.push(made(i), 0, 700, 4096, 10, i, 0, 0, 0));
+  for (let i = 4; i < 200; i++) {
+    assert(queue.push(made(i), 0, 700, 4096, 10, i, 0, 0, 0));
+    assertEquals([queue.shift(into, 0, 700, source), source.key], [700, i - 4]);
+    assertEquals(into.slice(0, 700), made(i - 4));
+  }
+  assertEquals(pool.lent, 4096);
+});
+
 Deno.test("udp/queue: steady traffic makes no new memory, idle queues hold none, all together are bounded", () => {
   const pool = new QueuePool(1 << 20);
   const bytes = new Uint8Array(1000);

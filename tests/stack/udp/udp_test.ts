@@ -143,9 +143,10 @@ Deno.test("udp: nobody there: port unreachable for unicast only", () => {
 Deno.test("udp: connected before unconnected, bound to the address before bound to all", () => {
   const { layer } = setUp();
   const options = { reuseAddress: true };
-  const all = open(layer, 0, 7, options);
-  const bound = open(layer, ME, 7, options);
+  // The preferred one first: the order of opening must not count.
   const connected = open(layer, 0, 7, options);
+  const bound = open(layer, ME, 7, options);
+  const all = open(layer, 0, 7, options);
   assertEquals(connected.connect(PEER, 1000), 0);
   assertEquals([connected.localKey, connected.remoteKey, connected.remotePort], [ME, PEER, 1000]);
   deliver(layer, new Uint8Array(1));
