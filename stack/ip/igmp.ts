@@ -143,6 +143,13 @@ export class Igmp {
 
   /** An IGMP packet that came. */
   input(packet: Packet, now: number): void {
+    //= rfc3376#4
+    //# Every IGMP message described in this document is sent with an IP Time-to-Live of 1
+    if (packet.ttl !== 1) {
+      // From beyond the link: nobody there has a say in how we talk to our querier.
+      this.statistics.ignored++;
+      return;
+    }
     const message = this.#message;
     const code = wire.parse(packet.memory.view, packet.offset, packet.length, message);
     if (code !== wire.PARSE_OK) {

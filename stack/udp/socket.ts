@@ -176,7 +176,7 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
     path = path === null ? ip.path(from, key) : ip.renew(path);
     this.#path = typeof path === "number" ? null : path;
     this.#pathKey = key;
-    this.#pathIsBroadcast = !isMulticast(key) && (key === -1 || (ip.isLocal(key, true) && !ip.isLocal(key)));
+    this.#pathIsBroadcast = !isMulticast(key) && ip.isLocal(key, true) && !ip.isLocal(key);
     return path;
   }
 

@@ -250,6 +250,15 @@ Deno.test("ip/igmp: an interface that goes takes its groups along", () => {
   assertEquals([host.igmp.isMember(1, KEY), host.igmp.nextDeadline(), host.igmp.statistics.groups], [false, Infinity, 0]);
 });
 
+Deno.test("ip/igmp: what has crossed a router is ignored", () => {
+  //= rfc3376#4 type=test
+  //# Every IGMP message described in this document is sent with an IP Time-to-Live of 1
+  const host = new Host();
+  host.igmp.input(packetOf(ipv4({ protocol: 2, ttl: 2, destination: "224.0.0.1" }, igmp(0x11, 0, "0.0.0.0"))), 0);
+  host.igmp.join(1, KEY);
+  assertEquals([host.take()[0].bytes[0], host.igmp.statistics.ignored], [0x22, 1]);
+});
+
 Deno.test("ip/igmp: 20,000 damaged messages never throw, and every one is counted", () => {
   const host = new Host();
   host.igmp.join(1, KEY);
@@ -267,7 +276,10 @@ Deno.test("ip/igmp: 20,000 damaged messages never throw, and every one is counte
       const checksum = checksumOf(bytes);
       [bytes[2], bytes[3]] = [checksum >> 8, checksum & 255];
     }
-    host.igmp.input(packetOf(ipv4({ protocol: 2, destination: "224.0.0.1" }, bytes), { interfaceIndex: random() % 400 }), i * 10);
+    host.igmp.input(
+      packetOf(ipv4({ protocol: 2, ttl: 1, destination: "224.0.0.1" }, bytes), { interfaceIndex: random() % 400 }),
+      i * 10,
+    );
     if (i % 16 === 0) host.run(i * 10);
   }
   const { queriesReceived, reportsReceived, badChecksum, badLength } = host.igmp.statistics;

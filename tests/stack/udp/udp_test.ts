@@ -28,7 +28,7 @@ const GROUP = "239.1.2.3";
 
 function setUp(): { ip: FakeIp; layer: Udp } {
   const ip = new FakeIp(ME);
-  ip.broadcast.add(keyOf("10.0.0.255"));
+  ip.broadcast.add(keyOf("10.0.0.255")).add(-1);
   return { ip, layer: new Udp(ip) };
 }
 
