@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "../tcp/types.ts";
+import { ESTABLISHED, FIN_WAIT_2, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "../tcp/types.ts";
 import type { TcpLayer } from "../tcp/types.ts";
 import type { Pump } from "./pump.ts";
 
@@ -11,7 +11,13 @@ import type { Pump } from "./pump.ts";
 export const LINGER_MS = 5_000;
 const POLL_MS = 5;
 
-/** Closes every connection, and waits until the peers have everything, at most `limitMs`. */
+/** How long it waits for the ends of peers that have acknowledged everything: a peer that never closes must not hold us. */
+const PEER_END_MS = 250;
+
+/**
+ * Closes every connection, and waits until the peers have everything, at most `limitMs`. Connections that still owe the
+ * peer something then are reset; the others are left, because a reset would make the peer forget what it hasn't read.
+ */
 export async function linger(pump: Pump, limitMs: number): Promise<void> {
   pump.now();
   for (const socket of [...pump.tcp.sockets()]) {
@@ -19,12 +25,23 @@ export async function linger(pump: Pump, limitMs: number): Promise<void> {
     else if (socket.state >= ESTABLISHED) socket.close();
   }
   pump.schedule();
-  const until = pump.clock.now() + limitMs;
-  while (!pump.closed && unfinished(pump.tcp) && pump.clock.now() < until) await pause(pump, POLL_MS);
+  const begin = pump.clock.now();
+  for (let waited = 0; !pump.closed && waited < limitMs; waited = pump.clock.now() - begin) {
+    if (!unfinished(pump.tcp, waited < PEER_END_MS)) return;
+    await pause(pump, POLL_MS);
+  }
+  pump.now();
+  for (const socket of [...pump.tcp.sockets()]) if (!acknowledged(socket.state)) socket.abort();
 }
 
-function unfinished(tcp: TcpLayer): boolean {
-  for (const { state } of tcp.sockets()) if (state !== TIME_WAIT) return true;
+function acknowledged(state: number): boolean {
+  return state === FIN_WAIT_2 || state === TIME_WAIT;
+}
+
+function unfinished(tcp: TcpLayer, andPeers: boolean): boolean {
+  for (const { state } of tcp.sockets()) {
+    if (andPeers ? state !== TIME_WAIT : !acknowledged(state)) return true;
+  }
   return false;
 }
 

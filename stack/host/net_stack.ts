@@ -341,16 +341,16 @@ export class NetStack {
   #lose(device: Device, netInterface: NetInterface, cause: unknown): void {
     this.#ip.removeInterface(netInterface.index);
     if (this.#pump.devices.length > 0) return;
-    this.#end(new DeviceGoneError(device.name, cause === undefined ? undefined : { cause }), false);
+    this.#end(new DeviceGoneError(device.name, cause === undefined ? undefined : { cause }), false, false);
   }
 
   /** Ends everything; `failure` tells whether it was the user's wish. */
-  #end(reason: Error, wished: boolean): void {
+  #end(reason: Error, wished: boolean, reset: boolean): void {
     if (this.#reason !== null) return;
     this.#reason = reason;
     this.#pump.now();
     this.#pump.fail(reason);
-    this.#tcp.shutdown(ECONNABORTED, wished);
+    this.#tcp.shutdown(ECONNABORTED, reset);
     this.#udp.shutdown(ECONNABORTED);
     this.#pump.close();
     if (wished) this.#closed.resolve();
@@ -359,7 +359,7 @@ export class NetStack {
 
   /** Resets every connection, rejects everyone who waits, and closes the devices. A second call does nothing. */
   close(): void {
-    this.#end(errorFrom(ECONNABORTED, "the network stack was closed"), true);
+    this.#end(stackClosed(), true, true);
   }
 
   /** Same as {@link close}. */
@@ -373,6 +373,10 @@ export class NetStack {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#reason !== null) return;
     await linger(this.#pump, LINGER_MS);
-    this.close();
+    this.#end(stackClosed(), true, false);
   }
+}
+
+function stackClosed(): Error {
+  return errorFrom(ECONNABORTED, "the network stack was closed");
 }

@@ -234,7 +234,11 @@ export function httpAgent(stack: NetStack, options: { keepAlive?: boolean; maxSo
   ): void => {
     const hostname = to.host ?? to.hostname ?? "localhost";
     stack.connect({ hostname, port: Number(to.port ?? 80) }).then(
-      (conn) => callback(null, nodeSocket(conn)),
+      (conn) => {
+        // As Node's own agents do it.
+        conn.setNoDelay(true);
+        callback(null, nodeSocket(conn));
+      },
       (error) => callback(error),
     );
   };

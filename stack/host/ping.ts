@@ -124,6 +124,7 @@ export class Pinger {
       };
       const fail = (error: unknown) => {
         settle();
+        this.#renew();
         reject(error);
       };
       const waiting: Waiting = { sentAt: 0, remoteKey, size, settle, resolve, reject, fail };
@@ -143,6 +144,11 @@ export class Pinger {
     });
   }
 
+  /** A late answer to a request that was given up must not match another one. */
+  #renew(): void {
+    this.#identifier = (this.#identifier + 1) & 0xffff;
+  }
+
   #onEcho(reply: EchoReply): void {
     const id = reply.identifier << 16 | reply.sequence;
     const waiting = this.#waiting.get(id);
@@ -155,6 +161,7 @@ export class Pinger {
       return;
     }
     waiting.settle();
+    this.#renew();
     const error: PingError = errorFrom(reply.code, `ping ${formatKey(waiting.remoteKey)}: ${address} says so`);
     error.address = address;
     error.icmpType = reply.icmpType;
