@@ -55,6 +55,8 @@ export abstract class TunTapDevice implements Device, Disposable {
   readonly #iovecPointer: Deno.PointerObject;
   #closed = false;
   #gone = false;
+  /** `receive` has said so: from then on there is nothing to wait for. */
+  #goneTold = false;
   #waker: Waker | null = null;
   #wake: () => void = () => {};
   #errorWakes = 0;
@@ -117,7 +119,8 @@ export abstract class TunTapDevice implements Device, Disposable {
   }
 
   arm(): void {
-    this.#waker?.arm(POLLIN);
+    // A descriptor without interface is in error for ever: waiting for it would go round and round.
+    if (!this.#goneTold) this.#waker?.arm(POLLIN);
   }
 
   #ready(events: number): void {
@@ -133,7 +136,7 @@ export abstract class TunTapDevice implements Device, Disposable {
     const memory = this.#slot;
     const header = this.#headerSize;
     for (let count = 0; count < budget;) {
-      if (this.#closed || this.#gone) return count > 0 ? count : ENODEV;
+      if (this.#closed || this.#gone) return count > 0 ? count : this.#tellGone();
       const n = this.#libc.read(this.#fd, this.#slotPointer, SLOT_SIZE);
       if (n < 0) {
         const code = this.#libc.errno[0];
@@ -141,7 +144,8 @@ export abstract class TunTapDevice implements Device, Disposable {
         if (code === errno.EINTR) continue;
         this.#rxErrors++;
         this.#gone = isGone(code);
-        return count > 0 ? count : this.#gone ? ENODEV : EIO;
+        if (count > 0) return count;
+        return this.#gone ? this.#tellGone() : EIO;
       }
       // Dropped frames count as handled: the budget bounds the time that a burst takes.
       count++;
@@ -165,6 +169,11 @@ export abstract class TunTapDevice implements Device, Disposable {
       sink.frame(memory, header, n - header, flags, segmentSize);
     }
     return budget;
+  }
+
+  #tellGone(): number {
+    this.#goneTold = true;
+    return ENODEV;
   }
 
   transmit(frame: TxFrame): number {

@@ -65,6 +65,22 @@ Deno.test("close ends a wait under way, and nothing is told afterwards", async (
   assertEquals(calls(), 0);
 });
 
+Deno.test("close ends a wait for what never comes", async () => {
+  using event = eventDescriptor();
+  using other = eventDescriptor();
+  const first = watched(event.fd), second = watched(other.fd);
+  first.waker.arm();
+  first.waker.close();
+  await wakersIdle(); // the second is open, but asks for nothing
+  second.waker.arm();
+  other.write(one());
+  assertEquals(await second.next(), POLLIN);
+  second.waker.arm(POLLIN);
+  second.waker.close();
+  await wakersIdle();
+  assertEquals(first.calls(), 0);
+});
+
 Deno.test("64 wakers share one wait: a process has 32 threads for them", async () => {
   const all = Array.from({ length: 64 }, () => {
     const event = eventDescriptor();
