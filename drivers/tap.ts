@@ -8,6 +8,10 @@ import { IFF_TAP } from "../ffi/tun.ts";
 import { TunTapDevice } from "./tuntap.ts";
 import type { TunTapOptions } from "./tuntap_options.ts";
 
+export type { Descriptor } from "../ffi/descriptor.ts";
+export type { NamespaceReference } from "../ffi/namespace.ts";
+export type { TunDescriptor } from "../ffi/tun.ts";
+export { TunTapDevice } from "./tuntap.ts";
 export type { HostOptions, HostRoute, TunTapOptions } from "./tuntap_options.ts";
 
 /** Options of {@link TapDevice.open}. */
@@ -35,7 +39,9 @@ export function randomMac(): Uint8Array<ArrayBuffer> {
  * ```
  */
 export class TapDevice extends TunTapDevice {
+  /** The stack's own MAC address, six bytes. */
   declare readonly mac: Uint8Array;
+  /** Frames begin with an Ethernet header. */
   declare readonly medium: "ethernet";
 
   private constructor(options: TapOptions, mac: Uint8Array) {

@@ -16,7 +16,9 @@ import type { TunTapOptions } from "./tuntap_options.ts";
  * ```
  */
 export class TunDevice extends TunTapDevice {
+  /** There is none. */
   declare readonly mac: null;
+  /** Frames begin with an IP header. */
   declare readonly medium: "ip";
 
   private constructor(options: TunTapOptions) {

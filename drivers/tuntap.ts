@@ -32,10 +32,15 @@ export const TUN_MTU_MAX = 65535;
 
 /** A TAP or TUN device; see `TapDevice` and `TunDevice`. */
 export abstract class TunTapDevice implements Device, Disposable {
+  /** The interface's name, as the kernel chose it. */
   readonly name: string;
+  /** "ethernet" for a TAP, "ip" for a TUN. */
   readonly medium: "ethernet" | "ip";
+  /** Largest IP packet of the stack in bytes. */
   readonly mtu: number;
+  /** The stack's own MAC address, six bytes; null for a TUN. */
   readonly mac: Uint8Array | null;
+  /** What was agreed with the kernel. */
   readonly capabilities: DeviceCapabilities;
   /** The control side of the descriptor: carrier, queues, filters. */
   readonly descriptor: TunDescriptor;
@@ -77,7 +82,11 @@ export abstract class TunTapDevice implements Device, Disposable {
   #txErrors = 0;
   #wakes = 0;
 
-  /** @throws what `openQueue` and `configureHost` throw; nothing stays open then */
+  /**
+   * Opens the interface and configures the host side; see `TapDevice.open`. Nothing stays open when it throws.
+   *
+   * @param kind IFF_TAP or IFF_TUN
+   */
   protected constructor(kind: number, options: TunTapOptions, mac: Uint8Array | null) {
     const tap = kind === IFF_TAP;
     checkOptions(options, tap ? TAP_MTU_MAX : TUN_MTU_MAX);
@@ -110,7 +119,11 @@ export abstract class TunTapDevice implements Device, Disposable {
     };
   }
 
-  /** @throws `Busy` (EBUSY) when a stack has it already, `BadResource` (EBADF) when it is closed */
+  /**
+   * Attaches the device to its one user. `wake` is called from the event loop.
+   *
+   * @throws `Busy` (EBUSY) when a stack has it already, `BadResource` (EBADF) when it is closed
+   */
   open(wake: () => void): void {
     if (this.#closed) throw errno.errnoError("use", `device "${this.name}"`, errno.EBADF, "It was closed");
     if (this.#waker !== null) throw errno.errnoError("use", `device "${this.name}"`, errno.EBUSY, "Another stack has it");
@@ -118,6 +131,7 @@ export abstract class TunTapDevice implements Device, Disposable {
     this.#wake = wake;
   }
 
+  /** Asks for one wake when frames wait. Keeps the process alive until then. Nothing once the interface is gone. */
   arm(): void {
     // A descriptor without interface is in error for ever: waiting for it would go round and round.
     if (!this.#goneTold) this.#waker?.arm(POLLIN);
@@ -132,6 +146,7 @@ export abstract class TunTapDevice implements Device, Disposable {
     this.#wake();
   }
 
+  /** Hands up at most `budget` frames. How many, or `ENODEV` when the interface was removed or the device closed, or `EIO`. */
   receive(sink: FrameSink, budget: number): number {
     const memory = this.#slot;
     const header = this.#headerSize;
@@ -176,6 +191,10 @@ export abstract class TunTapDevice implements Device, Disposable {
     return ENODEV;
   }
 
+  /**
+   * Writes one frame: 0, or `EIO` the interface is down, `EAGAIN` it takes no more (a wake follows), `EINVAL` the frame is
+   * too short or asks for what the device cannot do, `ENOBUFS`, `ENODEV` it is gone. Bytes before the frame in `memory` are overwritten.
+   */
   transmit(frame: TxFrame): number {
     if (this.#closed || this.#gone) {
       this.#txGone++;
@@ -279,10 +298,12 @@ export abstract class TunTapDevice implements Device, Disposable {
     this.descriptor.close();
   }
 
+  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }
 
+  /** Frames and bytes each way, and what failed, by reason. Bytes are those of the frames, without the device's own header. */
   statistics(): Record<string, number> {
     return {
       rxFrames: this.#rxFrames,

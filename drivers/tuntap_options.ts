@@ -15,9 +15,11 @@ import { addRoute, checkRoute } from "../ffi/rtnl_route.ts";
 export interface HostRoute {
   /** "10.1.0.0/16", "fd01::/48" or "default". */
   destination: string;
+  /** Address of the router; without one the destination is on the device itself. */
   gateway?: string;
   /** Preferred source address. */
   source?: string;
+  /** Of several routes the lowest metric counts. Default 0. */
   metric?: number;
 }
 

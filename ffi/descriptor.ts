@@ -23,7 +23,11 @@ export function openFile(path: string, flags: number): number {
 export class Descriptor implements Disposable {
   #fd: number;
 
-  /** @param fd an open descriptor, now owned by this object */
+  /**
+   * Takes a descriptor over.
+   *
+   * @param fd an open descriptor, now owned by this object
+   */
   constructor(fd: number) {
     this.#fd = fd;
   }
@@ -73,6 +77,7 @@ export class Descriptor implements Disposable {
     return lib.close(fd) === 0 ? 0 : -lib.errno[0];
   }
 
+  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -78,7 +78,9 @@ export class TunDescriptor extends Descriptor {
   readonly #intBytes: Uint8Array<ArrayBuffer> = new Uint8Array(this.#int.buffer);
 
   /**
-   * @param path where the device file is
+   * Opens the device file; nothing is attached yet.
+   *
+   * @param path where it is
    * @throws `PermissionDenied` (EACCES), `NotFound` (ENOENT) with what to do
    */
   static open(path = "/dev/net/tun"): TunDescriptor {
@@ -128,6 +130,7 @@ export class TunDescriptor extends Descriptor {
     return this.#set(TUNSETVNETHDRSZ, size);
   }
 
+  /** Size of the virtio_net_hdr before every frame. */
   headerSize(): number {
     return this.#get(TUNGETVNETHDRSZ);
   }
@@ -137,6 +140,7 @@ export class TunDescriptor extends Descriptor {
     return this.#set(TUNSETVNETLE, on ? 1 : 0);
   }
 
+  /** 1 if the virtio_net_hdr was set to little-endian, else 0. */
   littleEndian(): number {
     return this.#get(TUNGETVNETLE);
   }
@@ -178,6 +182,7 @@ export class TunDescriptor extends Descriptor {
     return this.#set(TUNSETSNDBUF, bytes);
   }
 
+  /** Bytes that may wait on their way into the kernel. */
   sendBuffer(): number {
     return this.#get(TUNGETSNDBUF);
   }
