@@ -155,8 +155,7 @@ export abstract class TunTapDevice implements Device, Disposable {
       const n = this.#libc.read(this.#fd, this.#slotPointer, SLOT_SIZE);
       if (n < 0) {
         const code = this.#libc.errno[0];
-        if (code === errno.EAGAIN) return count;
-        if (code === errno.EINTR) continue;
+        if (code === errno.EAGAIN || code === errno.EINTR) return count;
         this.#rxErrors++;
         this.#gone = isGone(code);
         if (count > 0) return count;
