@@ -169,7 +169,8 @@ export class Input {
     const layer = this.#layer;
     const kind = layer.local.kind(destination);
     //= rfc1122#3.2.1.3
-    // When a host sends… the datagram is addressed to (1) (one of) the host's IP address(es); or (2) an IP broadcast address
+    // An incoming datagram is destined for the host if the datagram's destination address field is: (1) (one of) the host's IP
+    // address(es); or (2) an IP broadcast address
     // valid for the connected network; or (3) the address for a multicast group of which the host is a member on the incoming
     // physical interface.
     if (kind === KIND_LOCAL) return CAST_UNICAST;

@@ -1,9 +1,9 @@
 /** ARP: answers, questions with retry, waiting frames, states, floods, and RFC 5227's conflicts. */
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
 import { EADDRINUSE, EHOSTUNREACH } from "../../../stack/codes.ts";
-import { NEIGHBORS_MAX, WAITING_FRAMES } from "../../../stack/ip/limits.ts";
+import { NEIGHBORS_MAX, WAITING_BYTES_TOTAL, WAITING_FRAMES } from "../../../stack/ip/limits.ts";
 import { formatMac, parseAddress as key, parseMac } from "../../../stack/wire/address.ts";
-import { arp, type ArpFields, ethernet } from "../../testing/frames.ts";
+import { arp, type ArpFields, ethernet, randomSource } from "../../testing/frames.ts";
 import { IpHost } from "../../testing/ip_host.ts";
 
 const BROADCAST = "ff:ff:ff:ff:ff:ff";
@@ -156,6 +156,36 @@ Deno.test("a flood of strangers keeps the table bounded and spares who is in use
   assertLessOrEqual(host.count("arp", "entries"), NEIGHBORS_MAX);
   host.to(20_000);
   assertEquals(host.ip.neighbors.filter((n) => n.state === "incomplete").length, 0);
+});
+
+Deno.test("the table finds what it holds, whatever was evicted in between", () => {
+  const host = new IpHost({ address: "10.0.0.2/8" });
+  const random = randomSource(5);
+  for (let i = 0; i < 20_000; i++) {
+    host.in(ask({ senderIp: `10.1.${random() % 16}.${random() % 256}` }));
+    if (i % 500 === 0) {
+      const all = host.ip.neighbors.map((n) => n.key);
+      assertEquals(new Set(all).size, all.length);
+      for (const known of all) assertEquals(host.ip.interfaces[0].neighbors.get(known)?.key, known);
+      host.device.sent.length = 0;
+    }
+  }
+});
+
+Deno.test("the bytes that wait are bounded in all, and given back", () => {
+  const host = new IpHost({ address: "10.0.0.2/8" });
+  // 64 frames of 1500 bytes for each of 60 neighbours are more than 4 MiB together.
+  for (let round = 0; round < 3; round++) {
+    const before = host.ip.statistics.arp;
+    for (let i = 0; i < 60; i++) host.ip.sendEcho(key(`10.2.${round}.${i}`), 1, 1, new Uint8Array(65_000));
+    for (let i = 0; i < 60; i++) host.ip.sendEcho(key(`10.2.${round}.${i}`), 1, 2, new Uint8Array(25_000));
+    const { queued, queueDropped } = host.ip.statistics.arp;
+    const bytes = (queued - before.queued) * 1500;
+    assert(bytes > 4_000_000 && bytes < WAITING_BYTES_TOTAL * 1.02, `${bytes}`);
+    assert(queueDropped > before.queueDropped);
+    host.to(host.ip.now + 10_000);
+    host.device.sent.length = 0;
+  }
 });
 
 Deno.test("an address is probed three times, then announced twice, and only then ours", () => {

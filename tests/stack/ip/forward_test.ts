@@ -94,7 +94,10 @@ Deno.test("broadcasts, link-local and martian packets are not forwarded", () => 
 
 Deno.test("what is too big is cut, fragments too; with DF the sender learns the MTU", () => {
   const { host, far } = router(576);
-  host.in(packet({ dontFragment: true }));
+  for (let i = 0; i < 20; i++) host.in(packet({ dontFragment: true }));
+  //= rfc1191#4 type=test
+  // (the router MUST send "fragmentation needed" for every datagram that is too big: path MTU discovery hangs on it)
+  assertEquals(host.device.sent.splice(1).length, 19);
   //= rfc1191#4 type=test
   // When a router is unable to forward a datagram because it exceeds the MTU of the next-hop network and its Don't Fragment
   // bit is set, the router is required to return an ICMP Destination Unreachable message … with the MTU of that next-hop
@@ -113,6 +116,14 @@ Deno.test("what is too big is cut, fragments too; with DF the sender learns the 
     receiver.in(bytes);
   }
   assertEquals(receiver.udp.packets.map((p) => p.payload), [udp(TO, large)]);
+});
+
+Deno.test("what we learned as a host about a path is not applied to what others send over it", () => {
+  const { host, far } = router(1000);
+  host.ip.pathMtus.update(key("10.1.0.9"), 700, 1000, 1000, host.ip.now);
+  host.ip.paths.generation++;
+  host.in(packet());
+  assertEquals(host.out(far).map((f) => f.ip?.totalLength), [996, 252]);
 });
 
 Deno.test("a checksum that was left to us is completed, or left to the next device", () => {

@@ -48,7 +48,8 @@ Deno.test("a datagram comes up with all that a transport needs, its padding gone
 Deno.test("destinations: ours, broadcasts, joined groups; nothing else", () => {
   const host = new IpHost();
   //= rfc1122#3.2.1.3 type=test
-  // When a host sends… the datagram is addressed to (1) (one of) the host's IP address(es); or (2) an IP broadcast address
+  // An incoming datagram is destined for the host if the datagram's destination address field is: (1) (one of) the host's IP
+  // address(es); or (2) an IP broadcast address
   // valid for the connected network; or (3) the address for a multicast group of which the host is a member on the incoming
   // physical interface.
   host.in(packet({ destination: "10.0.0.255" }, BROADCAST));

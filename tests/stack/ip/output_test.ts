@@ -24,17 +24,19 @@ function pathOf(host: IpHost, remote = "10.0.0.1", local = 0): Path {
   return path;
 }
 
-/** Sends a UDP datagram: the header inline, the data in two pieces. */
-function datagram(host: IpHost, path: Path, data: Uint8Array, options = OPTIONS): number {
+/** Sends a UDP datagram: the header and `inline` bytes of data in one piece, the rest in two. */
+function datagram(host: IpHost, path: Path, data: Uint8Array, options = OPTIONS, inline = 0): number {
   const { tx } = host.ip;
-  tx.reset(8);
+  tx.reset(8 + inline);
+  tx.memory.bytes.set(data.subarray(0, inline), TX_HEADROOM + 8);
   const { view } = tx.memory;
   view.setUint16(TX_HEADROOM, 1000);
   view.setUint16(TX_HEADROOM + 2, 7);
   view.setUint16(TX_HEADROOM + 4, 8 + data.length);
   tx.payload = new FrameMemory(Uint8Array.from(data));
   const half = data.length >> 1;
-  tx.payloadLength1 = half;
+  tx.payloadOffset1 = inline;
+  tx.payloadLength1 = half - inline;
   tx.payloadOffset2 = half;
   tx.payloadLength2 = data.length - half;
   sealChecksum(tx, path, 17, 6);
@@ -75,6 +77,8 @@ Deno.test("what is over the MTU is cut on 8 bytes, or refused with DF; over 64 K
     const host = reachable();
     const peer = new IpHost({ address: "10.0.0.1/24" });
     const path = pathOf(host);
+    //= rfc791#2.3 type=test
+    // If the Don't Fragment flag is set … internet fragmentation is NOT permitted
     assertEquals(datagram(host, path, dataOf(length), { ...OPTIONS, dontFragment: true }), length > 1472 ? codes.EMSGSIZE : 0);
     host.out();
     assertEquals(datagram(host, path, dataOf(length)), 0);
@@ -107,12 +111,17 @@ Deno.test("offloads: marks move with the headers, and fragments never carry one"
   assertEquals([device.sent[0].checksumStart, host.out()[0].problems], [34, []]);
   datagram(host, path, dataOf(3000));
   assertEquals(device.sent.map((s) => s.checksumStart), [-1, -1, -1]);
-  const peer = new IpHost({ address: "10.0.0.1/24" });
-  for (const { bytes } of device.sent.splice(0)) {
-    bytes.set([2, 0, 0, 0, 0, 2]);
-    peer.in(bytes);
+  // Odd pieces behind odd headers: the software that fills in the checksum must take the bytes in the right order.
+  for (const [length, inline] of [[3000, 0], [3002, 0], [3001, 1], [3003, 2], [3005, 3]]) {
+    const peer = new IpHost({ address: "10.0.0.1/24" });
+    device.sent.length = 0;
+    datagram(host, path, dataOf(length), OPTIONS, inline);
+    for (const { bytes } of device.sent) {
+      bytes.set([2, 0, 0, 0, 0, 2]);
+      peer.in(bytes);
+    }
+    assertEquals(peer.udp.packets[0].payload, udp({ source: "10.0.0.2", destination: "10.0.0.1" }, dataOf(length)));
   }
-  assertEquals(peer.udp.packets[0].payload, udp({ source: "10.0.0.2", destination: "10.0.0.1" }, dataOf(3000)));
 });
 
 /** Sends a TCP super-frame. */
@@ -147,8 +156,28 @@ Deno.test("a super-frame goes whole to a device that cuts it, and in segments to
     [0, 1448, 0xffff_ff00 + 2896 - 2 ** 32, false],
     [0, 656, 0xffff_ff00 + 4344 - 2 ** 32, true],
   ]);
-  assertEquals(frames.map((f) => f.ip!.id - frames[0].ip!.id), [0, 1, 2, 3]);
+  assertEquals(frames.map((f) => (f.ip!.id - frames[0].ip!.id) & 0xffff), [0, 1, 2, 3]);
   assertEquals(Uint8Array.from(frames.flatMap((f) => [...f.payload])), dataOf(5000));
+  superFrame(plain, pathOf(plain), dataOf(2000), 1448);
+  assertEquals(plain.out()[0].ip!.id, (frames[3].ip!.id + 1) & 0xffff, "no ID is used twice");
+});
+
+Deno.test("a UDP checksum that comes out as zero is sent as all ones", () => {
+  const device = new ArrayDevice(Uint8Array.of(2, 0, 0, 0, 0, 2), 576, OFFLOAD);
+  const host = reachable({ device });
+  const peer = new IpHost({ address: "10.0.0.1/24" });
+  const data = new Uint8Array(1000);
+  // The last word makes the sum of everything else 0xffff.
+  const [high, low] = udp({ source: "10.0.0.2", destination: "10.0.0.1" }, data).slice(6, 8);
+  data.set([high, low], 998);
+  datagram(host, pathOf(host), data);
+  //= rfc768#fields type=test
+  // If the computed checksum is zero, it is transmitted as all ones.
+  for (const { bytes } of device.sent) {
+    bytes.set([2, 0, 0, 0, 0, 2]);
+    peer.in(bytes);
+  }
+  assertEquals([...peer.udp.packets[0].payload.slice(6, 8)], [0xff, 0xff]);
 });
 
 Deno.test("routes: longest prefix, then metric; gateways; and none", () => {
@@ -182,6 +211,10 @@ Deno.test("paths go stale with every change and are renewed in place; addresses 
   assert(path.stale);
   assertEquals(host.ip.renew(path), path);
   assert(!path.stale);
+  host.ip.addAddress(1, key("10.0.0.4"), 24);
+  assertEquals(pathOf(host) === path, true, "looked up anew it is still the same object");
+  host.ip.removeAddress(1, key("10.0.0.4"));
+  host.ip.renew(path);
   const other = pathOf(host, "10.0.0.1", key("10.0.0.3"));
   assertEquals(host.ip.path(key("10.0.0.4"), key("10.0.0.1")), codes.EADDRNOTAVAIL);
   host.ip.removeAddress(1, key("10.0.0.3"));
@@ -220,6 +253,8 @@ Deno.test("groups: MAC addresses, our own copies, TTL 0 stays inside", () => {
   const host = reachable();
   host.ip.joinMulticast(key("239.1.2.3"));
   host.to(host.ip.now + 60_000);
+  //= rfc2113#2.1 type=test
+  // (Router Alert: type 148, length 4, value 0)
   const joins = host.out().filter((f) => f.igmp !== undefined);
   assert(joins.length > 0 && joins.every((f) => f.problems.length === 0 && f.ip?.ttl === 1 && f.ip.options[0] === 148));
   const group = pathOf(host, "239.1.2.3");
