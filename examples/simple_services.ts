@@ -4,7 +4,7 @@
  *
  *     unshare -Urn deno run -A examples/simple_services.ts --host-address 10.0.0.1/24
  *
- * Ends cleanly on SIGINT and SIGTERM; SIGUSR1 makes it print its statistics on standard error, as one line of JSON.
+ * Ends cleanly on SIGINT and SIGTERM; SIGUSR2 makes it print its statistics on standard error, as one line of JSON.
  *
  * @module
  */
@@ -77,7 +77,7 @@ function options() {
   const values = parseArgs(Deno.args, {
     string: names,
     negatable: ["offload"],
-    boolean: ["help"],
+    boolean: ["help", "offload"],
     default: { name: "tap0", address: "10.0.0.2/24", offload: true },
     unknown: (argument) => fail(`unknown argument ${argument}. ${USAGE}`, 2),
   });
@@ -122,7 +122,7 @@ udpService(stack.listenDatagram({ port: 19 }), randomText);
 serve(stack.listen({ port: 80 }), httpServices);
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => stack.close());
-Deno.addSignalListener("SIGUSR1", () => console.error(JSON.stringify(stack.statistics)));
+Deno.addSignalListener("SIGUSR2", () => console.error(JSON.stringify(stack.statistics)));
 console.log(`ready ${options().text("address")} on ${options().text("name")}: tcp 7 9 19 80, udp 7 9 19`);
 
 try {

@@ -8,17 +8,24 @@
 export const EVENT_READABLE = 1;
 export const EVENT_ERROR = 8;
 
+/** Options of a UDP socket. */
+/** Options a socket can be made with. */
 export interface UdpOptions {
   /** Bytes and datagrams kept before a read; what comes beyond is dropped and counted. Defaults 212,992 and 1024. */
   receiveBufferMax?: number;
+  /** Datagrams kept before a read. Default 1024. */
   receiveQueueMax?: number;
   /** Allow sending to broadcast addresses. Default true, as Deno. */
   broadcast?: boolean;
   /** Several sockets on one port, each gets broadcast and multicast (SO_REUSEADDR). Default false. */
   reuseAddress?: boolean;
+  /** Time to live. Default 64. */
   ttl?: number;
+  /** Time to live of multicast. Default 1. */
   multicastTtl?: number;
+  /** Hear one's own multicast. */
   multicastLoop?: boolean;
+  /** DSCP and ECN byte. Default 0. */
   tos?: number;
   /** Don't fragment: a datagram over the path MTU is `EMSGSIZE`. Default false. */
   dontFragment?: boolean;
@@ -59,13 +66,22 @@ export interface UdpSocket {
   readonly statistics: { received: number; sent: number; dropped: number };
 }
 
+/** UDP counters, as `netstat -s` shows them; they only grow. */
+/** UDP counters, as `netstat -s` shows them. All start at 0 and only grow. */
 export interface UdpStatistics {
+  /** Datagrams received. */
   received: number;
+  /** Datagrams sent. */
   sent: number;
+  /** Datagrams to a port where nobody listens. */
   noPort: number;
+  /** Dropped: wrong checksum. */
   badChecksum: number;
+  /** Dropped: impossible length. */
   badLength: number;
+  /** Dropped: the socket's buffer was full. */
   receiveBufferFull: number;
+  /** Datagrams that could not be sent. */
   sendErrors: number;
 }
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { bulkBytes, receiveBulk, send } from "../../examples/demo/stranger.ts";
 import { lacksKernel, long } from "../testing/namespace.ts";
-import { Service } from "../testing/service.ts";
+import { Service, within } from "../testing/service.ts";
 
 const ADDRESS = "10.1.5.2";
 const ARGS = ["--name", "tmany", "--address", `${ADDRESS}/24`, "--host-address", "10.1.5.1/24"];
@@ -50,7 +50,7 @@ Deno.test({
     const conns = await Promise.all(Array.from({ length: 1000 }, () => Deno.connect({ hostname: ADDRESS, port: 7 })));
     assertEquals((await service.statistics()).tcp.connections, 1000);
     for (const conn of conns) conn.close();
-    await inParallel(10_000, 1000, useOnce);
+    await within(60, "the use of 10,000 connections", inParallel(10_000, 1000, useOnce));
     const tcp = await emptied(service);
     assertEquals([tcp.connections, tcp.timeWait], [0, 0], JSON.stringify(tcp));
     assertEquals(tcp.passiveOpens, 11_000);
@@ -82,7 +82,7 @@ Deno.test({
     const warm = service.memory;
     let most = warm;
     for (let round = 0; round < rounds && performance.now() < until; round++) {
-      await mixture(bytes);
+      await within(60, "a round of everything", mixture(bytes));
       most = Math.max(most, service.memory);
     }
     const growth = service.memory - warm;

@@ -3,7 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { bulkBytes, receiveBulk, send, sha256 } from "../../examples/demo/stranger.ts";
 import { chargenPattern } from "../../examples/services/content.ts";
 import { lacksKernel, long, run } from "../testing/namespace.ts";
-import { Service } from "../testing/service.ts";
+import { Service, within } from "../testing/service.ts";
 
 const ADDRESS = "10.1.2.2";
 const ARGS = ["--name", "ttcp", "--address", `${ADDRESS}/24`, "--host-address", "10.1.2.1/24"];
@@ -75,7 +75,8 @@ Deno.test({
 async function echoBulk(size: number): Promise<void> {
   const bytes = bulkBytes(size);
   using conn = await Deno.connect({ hostname: ADDRESS, port: 7 });
-  const [received] = await Promise.all([receiveBulk(conn, size), send(conn, bytes).then(() => conn.closeWrite())]);
+  const both = Promise.all([receiveBulk(conn, size), send(conn, bytes).then(() => conn.closeWrite())]);
+  const [received] = await within(long ? 120 : 40, "the echo of a bulk transfer", both);
   assertEquals([received.bytes, received.sha256], [size, await sha256(bytes)]);
   assertEquals(await conn.read(new Uint8Array(1)), null);
 }

@@ -42,7 +42,7 @@ function chosenFiles(names: string[]): string[] {
 }
 
 function needsKernel(path: string): boolean {
-  return /TAPIOCA_KERNEL|testing\/namespace\.ts/.test(Deno.readTextFileSync(ROOT + path));
+  return /TAPIOCA_KERNEL|\/(namespace|kernel)\.ts"/.test(Deno.readTextFileSync(ROOT + path));
 }
 
 async function run(command: string[], env: Record<string, string> = {}): Promise<number> {

@@ -69,10 +69,10 @@ export class Service implements AsyncDisposable {
     for await (const text of stream.pipeThrough(new TextDecoderStream())) this.#stderr += text;
   }
 
-  /** What the program counts: it prints its statistics when it gets SIGUSR1. */
+  /** What the program counts: it prints its statistics when it gets SIGUSR2. */
   async statistics(): Promise<Record<string, Record<string, number>>> {
     const before = this.#stderr.length;
-    this.#child.kill("SIGUSR1");
+    this.#child.kill("SIGUSR2");
     while (this.#stderr.indexOf("\n", before) < 0) await new Promise((resolve) => setTimeout(resolve, 10));
     return JSON.parse(this.#stderr.slice(before));
   }
@@ -87,5 +87,16 @@ export class Service implements AsyncDisposable {
     if (this.#ended) return;
     this.#child.kill("SIGKILL");
     await this.ended();
+  }
+}
+
+/** What `promise` gives, or a failure that says so: a transfer that stalls must fail its test, not hang the run. */
+export async function within<T>(seconds: number, what: string, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`${what} was not done in ${seconds} s`)), seconds * 1000);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
