@@ -44,9 +44,9 @@ export class Conflicts {
     // PROBE_MAX seconds apart.
     let wait = this.#random(0, limits.PROBE_WAIT_MS);
     //= rfc5227#2.1.1
-    // If the number of conflicts exceeds MAX_CONFLICTS, then the host MUST limit the rate at which it probes for new
-    // addresses on this interface … no faster than one attempted new address per RATE_LIMIT_INTERVAL.
-    if (iface.conflicts > limits.MAX_CONFLICTS) wait = limits.RATE_LIMIT_INTERVAL_MS;
+    // if the host experiences MAX_CONFLICTS or more address conflicts on a given interface, then the host MUST limit the rate at
+    // which it probes for new addresses on this interface to no more than one attempted new address per RATE_LIMIT_INTERVAL.
+    if (iface.conflicts >= limits.MAX_CONFLICTS) wait = limits.RATE_LIMIT_INTERVAL_MS;
     this.#probes.push({ iface, key, prefixLength, sent: 0, deadline: this.#layer.now + wait, settled });
   }
 

@@ -46,7 +46,7 @@ export class Forward {
   packet(packet: Packet): void {
     const { counts } = this;
     const layer = this.#layer;
-    const { dstKey, srcKey, ipOffset, ipHeaderLength, memory } = packet;
+    const { dstKey, srcKey, ipHeaderLength, memory } = packet;
     //= rfc3927#7
     // A router MUST NOT forward a packet with an IPv4 Link-Local source or destination address, irrespective of the router's
     // default route configuration or routes obtained from dynamic routing protocols.
@@ -104,7 +104,6 @@ export class Forward {
     path.mtu = mtu;
     if (code < 0) counts.dropSend++;
     else counts.forwarded++;
-    void ipOffset;
   }
 
   /** 0 fits, 1 to be fragmented, more: the segment size to cut to; -1: dropped. */

@@ -72,7 +72,7 @@ export class Icmp implements Transport {
     };
   }
 
-  input(packet: Packet, now: number): void {
+  input(packet: Packet): void {
     const { counts } = this;
     const { view } = packet.memory;
     counts.received++;
@@ -94,11 +94,11 @@ export class Icmp implements Transport {
       case wire.ICMP_UNREACHABLE:
       case wire.ICMP_TIME_EXCEEDED:
       case wire.ICMP_PARAMETER_PROBLEM:
-        this.#errorMessage(packet, type, now);
+        this.#errorMessage(packet, type);
         return;
       case wire.ICMP_SOURCE_QUENCH:
         //= rfc6633#3
-        // A host MUST silently discard any received ICMP Source Quench messages
+        // A host MUST NOT send ICMP Source Quench messages. If a Source Quench message is received, it MUST be silently discarded.
         counts.sourceQuenchIgnored++;
         return;
       case wire.ICMP_REDIRECT:
@@ -239,7 +239,7 @@ export class Icmp implements Transport {
     });
   }
 
-  #errorMessage(packet: Packet, type: number, _now: number): void {
+  #errorMessage(packet: Packet, type: number): void {
     const { view } = packet.memory;
     const icmpCode = wire.icmpCode(view, packet.offset);
     const mapped = errorOf(type, icmpCode);

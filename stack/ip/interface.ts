@@ -62,6 +62,8 @@ export class LinkInterface implements NetInterface, NeighborHost {
   /** Bytes of the link header of what is sent. */
   readonly linkHeader: number;
   readonly vlan: number;
+  /** False: addresses are used without probes, whoever asks for them. */
+  readonly detectConflicts: boolean;
   readonly neighbors: NeighborTable;
   /** Everyone on the link. */
   readonly everyone: Neighbor;
@@ -110,6 +112,7 @@ export class LinkInterface implements NetInterface, NeighborHost {
     this.device = device;
     this.mtu = mtu;
     this.vlan = vlan;
+    this.detectConflicts = options.detectConflicts ?? true;
     this.linkHeader = this.ethernet ? ETHERNET_HEADER + (vlan === 0 ? 0 : VLAN_TAG) : 0;
     const mac = device.mac ?? NO_MAC;
     this.ownMac = mac.slice();

@@ -15,7 +15,7 @@ export const ROUTES_MAX = 1024;
 export const PATH_SLOTS = 4096;
 /** Counters of IP identifications, chosen by a hash of the addresses and the protocol. A power of two. */
 export const ID_SLOTS = 2048;
-/** Fragments that one packet may be cut into is bounded by the packet: 65535 bytes in pieces of 8. */
+// (How many fragments a packet is cut into is bounded by the packet: 65,535 bytes in pieces of 8 or more.)
 
 /** Neighbours of one interface (`arp.tableFull`, `arp.evicted`). */
 export const NEIGHBORS_MAX = 1024;

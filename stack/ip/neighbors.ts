@@ -170,7 +170,7 @@ export class NeighborTable {
     }
   }
   /** Result of a {@link use} that returned false. */
-  code = OK;
+  code: number = OK;
 
   /** The address of a neighbour was learned. `confirmed`: it answered us, so that the way there and back is known to work. */
   learn(n: Neighbor, bytes: Uint8Array, offset: number, confirmed: boolean, now: number): void {

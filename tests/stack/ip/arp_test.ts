@@ -265,12 +265,12 @@ Deno.test("an address in use is defended, once in ten seconds, and nothing is le
 
 Deno.test("after ten conflicts the next probe waits a minute", () => {
   const host = new IpHost();
-  for (let i = 0; i < 11; i++) host.in(ask({ senderIp: "10.0.0.2", targetIp: "10.0.0.2" }));
+  for (let i = 0; i < 10; i++) host.in(ask({ senderIp: "10.0.0.2", targetIp: "10.0.0.2" }));
   host.to(15_000);
   host.out();
   //= rfc5227#2.1.1 type=test
-  // If the number of conflicts exceeds MAX_CONFLICTS, then the host MUST limit the rate at which it probes for new
-  // addresses on this interface … no faster than one attempted new address per RATE_LIMIT_INTERVAL.
+  // if the host experiences MAX_CONFLICTS or more address conflicts on a given interface, then the host MUST limit the rate at
+  // which it probes for new addresses on this interface to no more than one attempted new address per RATE_LIMIT_INTERVAL.
   host.ip.addAddress(1, key("10.0.0.5"), 24, true);
   host.to(74_999);
   assertEquals(host.out().length, 0);

@@ -69,7 +69,7 @@ Deno.test("what is ignored is counted: broadcast echo, redirects, source quench,
   host.in(ethernet({ destination: everyone }, ipv4({ protocol: 1, destination: "10.0.0.255" }, echo(1, 1, data))));
   host.in(message(icmp(5, 1, [10, 0, 0, 9], ours())));
   //= rfc6633#3 type=test
-  // A host MUST silently discard any received ICMP Source Quench messages
+  // A host MUST NOT send ICMP Source Quench messages. If a Source Quench message is received, it MUST be silently discarded.
   host.in(message(icmp(4, 0, [0, 0, 0, 0], ours())));
   //= rfc1122#3.2.2.8 type=test
   // A host MAY implement Timestamp and Timestamp Reply.
