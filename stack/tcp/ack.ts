@@ -18,6 +18,9 @@ import { measureRtt, restartRto } from "./rtt.ts";
 import { LOST, PROBE, RETRANSMITTED, SACKED, type SentQueue } from "./sent.ts";
 import { LOSS, OPEN, RECOVERY, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
+import { ecnAcknowledged } from "./ecn.ts";
+import { probeAcknowledged, scheduleProbe } from "./tlp.ts";
+import { undoIfSpurious } from "./undo.ts";
 import { EVENT_DRAINED } from "./types.ts";
 
 /** What one acknowledgment delivered: kept here while it is processed, so that nothing is allocated. */
@@ -26,6 +29,9 @@ let rttUs = -1;
 /** Least time since the last transmission of what was sent more than once or given up; -1: none was acknowledged. */
 let againUs = -1;
 let firstSacked = false;
+/** Something arrived that was given up and not sent again: the original was only late. */
+let originalArrived = false;
+let duplicate = false;
 
 /**
  * Processes SEG.ACK, which lies in the acceptable range. Returns false if the segment must be dropped.
@@ -52,7 +58,7 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
   const windowChanged = updateWindow(tcb, seg);
   delivered = 0;
   rttUs = againUs = -1;
-  firstSacked = false;
+  firstSacked = originalArrived = duplicate = false;
   if (acked > 0) cumulative(tcp, tcb, ack, now);
   if (tcb.sack && seg.sackCount > 0) scoreboard(tcb, seg, tcp.nowUs);
   if (!tcb.sack) countDuplicate(tcb, seg, acked, windowChanged);
@@ -64,11 +70,16 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
     const sample = (tcp.timestamp(tcb) - seg.tsEcr) | 0;
     if (sample >= 0 && sample <= againUs / 1000 + 2) measureRtt(tcb, sample);
   }
+  const echo = tcb.timestamps && seg.hasTimestamps && acked > 0;
+  if (echo || originalArrived) undoIfSpurious(tcb, echo, seg.tsEcr, originalArrived);
   if (acked > 0 || delivered > 0) recover(tcb, acked, flightBefore, now);
+  if (tcb.tlpActive && acked > 0) probeAcknowledged(tcb, duplicate, now);
+  ecnAcknowledged(tcb, seg, now);
   if (acked > 0) {
     tcb.silentSince = now;
     tcp.ip.confirm(tcb.path);
     restartRto(tcb, now);
+    scheduleProbe(tcb, now);
     tcb.raiseWritable();
     if (tcb.finSent && tcb.sndUna === tcb.sndNxt) tcb.raise(EVENT_DRAINED);
   }
@@ -134,6 +145,7 @@ function take(tcb: Tcb, sent: SentQueue, bytes: number, nowUs: number): void {
     return;
   }
   if ((flags & LOST) !== 0) tcb.lostBytes -= bytes;
+  if ((flags & (LOST | RETRANSMITTED)) === LOST) originalArrived = tcb.sack;
   delivered += bytes;
   //= rfc6298#3
   // RTT samples MUST NOT be made using segments that were retransmitted (and thus for which it is ambiguous whether the
@@ -170,6 +182,7 @@ function scoreboard(tcb: Tcb, seg: Segment, nowUs: number): void {
 
 function duplicateReported(tcb: Tcb): void {
   tcb.dsacksReceived++;
+  duplicate = true;
   //= rfc8985#6.2
   // the sender SHOULD increase the reordering window by min_RTT/4 each round trip in which a DSACK was seen
   if (((tcb.sndUna - tcb.dsackRound) | 0) >= 0) {
@@ -196,6 +209,7 @@ function markSacked(tcb: Tcb, left: number, right: number, nowUs: number): void 
     if (((sent.end(index) - right) | 0) > 0) sent.split(index, right);
     const bytes = (sent.end(index) - sent.start(index)) | 0;
     if ((flags & LOST) !== 0) tcb.lostBytes -= bytes;
+    if ((flags & (LOST | RETRANSMITTED)) === LOST) originalArrived = true;
     tcb.sackedBytes += bytes;
     delivered += bytes;
     firstSacked = true;

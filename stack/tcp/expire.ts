@@ -7,6 +7,7 @@ import { ETIMEDOUT, OK } from "../codes.ts";
 import * as wire from "../wire/tcp.ts";
 import { output, retransmit, sendProbe, sendSegment } from "./output.ts";
 import { detectLoss, enterLoss, enterRecovery } from "./recovery.ts";
+import { probeTimeout } from "./tlp.ts";
 import { currentRto, RTO_MS_MAX } from "./rtt.ts";
 import { OPEN, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
@@ -21,7 +22,7 @@ const ORPHAN_RETRIES = 8;
 
 /** The earliest deadline of a connection. */
 export function earliest(tcb: Tcb): number {
-  return Math.min(tcb.rtoAt, tcb.persistAt, tcb.reorderAt, tcb.delayedAckAt, tcb.keepAliveAt, tcb.waitAt);
+  return Math.min(tcb.rtoAt, tcb.persistAt, tcb.reorderAt, tcb.probeAt, tcb.delayedAckAt, tcb.keepAliveAt, tcb.waitAt);
 }
 
 /** Runs what is due. */
@@ -34,6 +35,7 @@ export function expire(tcp: Tcp, tcb: Tcb, now: number): void {
     tcp.mark(tcb);
   }
   if (tcb.reorderAt <= now) reorderTimeout(tcp, tcb, now);
+  if (tcb.probeAt <= now) probeTimeout(tcp, tcb, now);
   if (tcb.rtoAt <= now) {
     tcb.rtoAt = Infinity;
     if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) synTimeout(tcp, tcb);

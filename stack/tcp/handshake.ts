@@ -8,6 +8,7 @@ import { PROTO_TCP } from "../ip/types.ts";
 import { sealChecksum } from "../ip/seal.ts";
 import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
+import { ecnSynFlags, negotiateEcn } from "./ecn.ts";
 import { initialWindow } from "./congestion.ts";
 import type { Listener } from "./listener.ts";
 import { textAndFin } from "./input.ts";
@@ -67,6 +68,7 @@ export function takeSynOptions(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
     tcb.tsRecentAt = now;
   }
   tcb.sack = (options.sack ?? true) && seg.sackPermitted;
+  negotiateEcn(tcb, seg, options.ecn === true && tcb.backoff === 0);
   tcb.receiveMss = Math.max(MSS_MIN, Math.min(offeredMss(tcb), 65535));
   updateSendMss(tcb);
   tcb.cwnd = initialWindow(tcb.sendMss);
@@ -106,7 +108,7 @@ export function sendSyn(tcp: Tcp, tcb: Tcb, now: number): number {
     tcb.tsRecent,
   );
   tx.length = length;
-  const flags = received ? wire.SYN | wire.ACK : wire.SYN;
+  const flags = (received ? wire.SYN | wire.ACK : wire.SYN) | ecnSynFlags(tcb, received);
   const window = Math.min(65535, tcb.receiveLimit);
   wire.emit(view, at, (tcb.localPort << 16) | tcb.remotePort, tcb.iss, received ? tcb.rcvNxt : 0, length, flags, window);
   sealChecksum(tx, tcb.path, PROTO_TCP, wire.CHECKSUM);
@@ -186,7 +188,11 @@ export function establish(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.rtoAt = Infinity;
   tcb.waitAt = Infinity;
   tcb.sndSml = tcb.sndUna;
-  tcb.rackFack = tcb.dsackRound = tcb.recoverPoint = tcb.sndUna;
+  tcb.rackFack =
+    tcb.dsackRound =
+    tcb.recoverPoint =
+    tcb.ecnPoint =
+      tcb.sndUna;
   //= rfc6298#5.7
   // If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an RTO less than 3 seconds,
   // the RTO MUST be re-initialized to 3 seconds when data transmission begins

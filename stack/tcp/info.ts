@@ -35,6 +35,7 @@ export function tcpInfo(tcb: Tcb): TcpInfo {
     retransmissions: tcb.retransmissions,
     timeouts: tcb.timeouts,
     fastRecoveries: tcb.fastRecoveries,
+    spuriousRecoveries: tcb.spuriousRecoveries,
     outOfOrder: tcb.outOfOrder,
     duplicateAcks: tcb.duplicateAcksSeen,
     sacksReceived: tcb.sacksReceived,
@@ -42,5 +43,6 @@ export function tcpInfo(tcb: Tcb): TcpInfo {
     windowScale: [tcb.sndWndShift, tcb.rcvWndShift],
     timestamps: tcb.timestamps,
     sack: tcb.sack,
+    ecn: tcb.ecn,
   };
 }

@@ -7,6 +7,7 @@ import { ECONNRESET, OK } from "../codes.ts";
 import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
 import { processAck } from "./ack.ts";
+import { ecnReceived } from "./ecn.ts";
 import { synReceivedAck, synReceivedReset, synSent } from "./handshake.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
@@ -36,6 +37,7 @@ export function segmentArrives(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   if ((seg.flags & wire.SYN) !== 0) return unexpectedSyn(tcp, tcb, now);
   if ((seg.flags & wire.ACK) === 0) return; // fifth step: if the ACK bit is off, drop the segment
   takeTimestamp(tcb, seg, now);
+  ecnReceived(tcb, seg);
   tcb.lastReceivedAt = now;
   if (tcb.state === SYN_RECEIVED && !synReceivedAck(tcp, tcb, seg, now)) return;
   if (!processAck(tcp, tcb, seg, now)) return;

@@ -15,7 +15,10 @@ import { OPEN, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { CLOSE_WAIT, CLOSED, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
 import { windowField } from "./window.ts";
+import { ECT0 } from "./ecn.ts";
 import { sendSyn } from "./handshake.ts";
+import { scheduleProbe } from "./tlp.ts";
+import { noteRetransmission } from "./undo.ts";
 import { currentRto } from "./rtt.ts";
 
 /** Frames sent for one connection in one flush, so that one connection cannot keep the others from theirs. */
@@ -31,11 +34,13 @@ export function output(tcp: Tcp, tcb: Tcb, now: number): number {
     tcb.ackNow = false;
     return sendSyn(tcp, tcb, now);
   }
-  let code = OK;
+  let code: number = OK;
   if (state === ESTABLISHED || state === CLOSE_WAIT || state === FIN_WAIT_1 || state === CLOSING || state === LAST_ACK) {
     if (tcb.lostBytes > 0) code = retransmitLost(tcp, tcb, now);
+    const before = tcb.sndNxt;
     if (code === OK) code = sendNew(tcp, tcb, now);
     armAfterOutput(tcb, now);
+    if (tcb.sndNxt !== before) scheduleProbe(tcb, now);
   }
   if (code === OK && tcb.ackNow) code = sendAck(tcp, tcb, now);
   if (tcb.state !== TIME_WAIT) tcp.schedule(tcb);
@@ -81,6 +86,7 @@ export function retransmit(tcp: Tcp, tcb: Tcb, index: number, room: number, now:
   if ((flags & SACKED) !== 0) tcb.sackedBytes -= bytes;
   sent.setFlags(index, (flags & ~(LOST | SACKED | PROBE)) | RETRANSMITTED);
   sent.setTime(index, tcp.nowUs);
+  noteRetransmission(tcb);
   if (tcb.recovery !== OPEN) tcb.prrOut += bytes;
   tcb.retransmissions++;
   tcb.bytesRetransmitted += data;
@@ -103,13 +109,13 @@ function sendNew(tcp: Tcp, tcb: Tcb, now: number): number {
     const flags = wire.ACK | (n > 0 && (n === tcb.unsent || n < tcb.sendMss) ? wire.PSH : 0) | (fin ? wire.FIN : 0);
     const code = sendSegment(tcp, tcb, seq, n, flags, now);
     if (code === EAGAIN || code === EMSGSIZE) return code === EAGAIN ? code : OK;
-    record(tcp, tcb, n, fin);
+    recordSent(tcp, tcb, n, fin);
   }
   return OK;
 }
 
 /** Notes what went out at SND.NXT. */
-function record(tcp: Tcp, tcb: Tcb, data: number, fin: boolean): void {
+export function recordSent(tcp: Tcp, tcb: Tcb, data: number, fin: boolean): void {
   const sent = tcb.sent ??= tcp.spares.sent();
   const end = (tcb.sndNxt + data + (fin ? 1 : 0)) | 0;
   sent.push(tcb.sndNxt, end, tcp.nowUs, fin ? HAS_FIN : 0);
@@ -129,7 +135,8 @@ function sendable(tcb: Tcb): number {
   const window = (tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0;
   const room = tcb.cwnd - tcb.inFlight;
   if (unsent === 0) return 0; // a FIN alone needs no window (RFC 9293 3.8.6 sends it regardless; Linux likewise)
-  let n = Math.min(unsent, window, room, frameLimit(tcb, sendMss));
+  // The segment with CWR goes alone: cut by a device, the flag would stand in every piece.
+  let n = Math.min(unsent, window, room, tcb.ecnCwr ? sendMss : frameLimit(tcb, sendMss));
   if (n <= 0) return -1;
   if (n >= sendMss) {
     const tail = n % sendMss;
@@ -190,6 +197,19 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
     tx.payloadLength2 = data - tx.payloadLength1;
     if (data > tcb.sendMss) tx.segmentSize = tcb.sendMss;
   }
+  let tos = tcb.options.tos ?? 0;
+  if (tcb.ecn) {
+    if (tcb.ecnEcho) flags |= wire.ECE;
+    //= rfc3168#6.1.5
+    // the TCP data sender MUST NOT set either an ECT codepoint or the CWR bit on retransmitted packets; nor on pure
+    // acknowledgments (6.1.4) and window probes (6.1.6)
+    if (data > 0 && seq === tcb.sndNxt && tcb.sndWnd > 0) {
+      tos |= ECT0;
+      if (tcb.ecnCwr) flags |= wire.CWR;
+      tcb.ecnCwr = false;
+    }
+  }
+  tcb.sendOptions.tos = tos;
   tx.length = headerLength;
   const window = windowField(tcb);
   wire.emit(view, at, (tcb.localPort << 16) | tcb.remotePort, seq, tcb.rcvNxt, headerLength, flags, window);
@@ -243,7 +263,7 @@ export function sendProbe(tcp: Tcp, tcb: Tcb, now: number): void {
   }
   if (tcb.unsent > 0) {
     if (sendSegment(tcp, tcb, tcb.sndNxt, 1, wire.ACK | wire.PSH, now) === EAGAIN) return;
-    record(tcp, tcb, 1, false);
+    recordSent(tcp, tcb, 1, false);
     tcb.sent!.setFlags(tcb.sent!.length - 1, PROBE);
   }
 }

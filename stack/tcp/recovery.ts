@@ -7,6 +7,7 @@
 import type { SentQueue } from "./sent.ts";
 import { LOST, RETRANSMITTED, SACKED } from "./sent.ts";
 import type { Tcb } from "./tcb.ts";
+import { noteReduction } from "./undo.ts";
 import { LOSS, OPEN, RECOVERY } from "./tcb.ts";
 
 /** Duplicate acknowledgments that mean a loss (RFC 5681 3.2). */
@@ -92,6 +93,7 @@ export function markFirstLost(tcb: Tcb): boolean {
 
 export function enterRecovery(tcb: Tcb, now: number): void {
   const flight = (tcb.sndNxt - tcb.sndUna) | 0;
+  noteReduction(tcb);
   tcb.recovery = RECOVERY;
   tcb.recoverPoint = tcb.sndNxt;
   tcb.ssthresh = tcb.congestion.onLoss(tcb, flight, now);
@@ -137,6 +139,8 @@ export function enterLoss(tcb: Tcb, now: number): void {
     // RFC 5681 3.1: ssthresh is set once for a segment that is retransmitted again and again.
     tcb.ssthresh = tcb.congestion.onTimeout(tcb, (tcb.sndNxt - tcb.sndUna) | 0, now);
   }
+  noteReduction(tcb);
+  tcb.tlpActive = false;
   tcb.recovery = LOSS;
   tcb.recoverPoint = tcb.sndNxt;
   tcb.duplicateAcks = 0;

@@ -144,6 +144,21 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   reoWndMult = 1;
   reoWndPersist = 16;
   dsackRound = 0;
+  // Undo (RFC 4015, RFC 5682): the window before the episode, and the timestamp of its first retransmission.
+  undoPossible = false;
+  undoStamped = false;
+  undoStamp = 0;
+  undoCwnd = 0;
+  undoSsthresh = 0;
+  // Tail loss probe (RFC 8985 section 7.1).
+  tlpActive = false;
+  tlpRetransmitted = false;
+  tlpEnd = 0;
+  // ECN (RFC 3168): in use; we echo a mark; our next new segment says CWR; end of the window that was reduced for.
+  ecn = false;
+  ecnEcho = false;
+  ecnCwr = false;
+  ecnPoint = 0;
 
   // Round-trip time (RFC 6298).
   srttMs = 0;
@@ -157,6 +172,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   rtoAt = Infinity;
   persistAt = Infinity;
   reorderAt = Infinity;
+  probeAt = Infinity;
   delayedAckAt = Infinity;
   keepAliveAt = Infinity;
   /** TIME-WAIT, FIN-WAIT-2 of an orphan, and the user timeout of a connection attempt. */
@@ -180,6 +196,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   retransmissions = 0;
   timeouts = 0;
   fastRecoveries = 0;
+  spuriousRecoveries = 0;
   outOfOrder = 0;
   duplicateAcksSeen = 0;
   sacksReceived = 0;

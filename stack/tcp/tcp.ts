@@ -190,6 +190,7 @@ export class Tcp implements TcpLayer, Transport {
       return;
     }
     this.#at(now);
+    seg.congestionExperienced = (packet.tos & 3) === 3;
     this.frameBytes = packet.memory.bytes;
     const tcb = this.table.get(packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort);
     if (tcb !== null && !(tcb.state === TIME_WAIT && this.#renews(tcb, seg))) segmentArrives(this, tcb, seg, now);

@@ -55,61 +55,106 @@ export interface TcpOptions {
   keepAlive?: boolean;
   /** Idle time before the first probe, between probes (milliseconds), and how many. Linux's defaults: 7,200,000, 75,000, 9. */
   keepAliveIdleMs?: number;
+  /** Milliseconds between probes. Default 75,000. */
   keepAliveIntervalMs?: number;
+  /** Probes without an answer before the connection is given up. Default 9. */
   keepAliveCount?: number;
   /** RFC 5482: give up when sent data is not acknowledged for so long; 0 = by number of retransmissions (default). */
   userTimeoutMs?: number;
   /** Largest receive and send buffer in bytes. They start small and grow as needed. Default 4 MiB each. */
   receiveBufferMax?: number;
+  /** Largest send buffer in bytes. Default 4 MiB. */
   sendBufferMax?: number;
   /** Largest segment offered to the peer, in bytes; 0 = from the MTU (default). */
   maxSegmentSize?: number;
   /** Offer options; all default to true. */
   windowScale?: boolean;
+  /** RFC 7323 timestamps. */
   timestamps?: boolean;
+  /** RFC 2018 selective acknowledgements. */
   sack?: boolean;
+  /** ECN (RFC 3168): true asks for it, "accept" (default, as Linux) uses it when the peer asks, false never. */
+  ecn?: boolean | "accept";
   /** "cubic" (default), "reno", or a maker of a module of your own: one call a connection. */
   congestionControl?: "cubic" | "reno" | (() => CongestionControl);
   /** TTL and DSCP of what is sent. Default 64 and 0. */
   ttl?: number;
+  /** DSCP and ECN byte. Default 0. */
   tos?: number;
 }
 
 /** A connection's figures, as `ss -i` shows them. Times in milliseconds, sizes in bytes. */
 export interface TcpInfo {
+  /** State, by name. */
   state: string;
+  /** Port of this end. */
   localPort: number;
+  /** Port of the other end. */
   remotePort: number;
+  /** Smoothed round-trip time. */
   rttMs: number;
+  /** Its variance (RFC 6298). */
   rttVarianceMs: number;
+  /** Smallest round-trip time seen. */
   minRttMs: number;
+  /** Retransmission time-out. */
   rtoMs: number;
+  /** Name of the congestion control. */
   congestionControl: string;
+  /** Congestion window in bytes. */
   congestionWindow: number;
+  /** Slow start ends here, in bytes. */
   slowStartThreshold: number;
+  /** Largest segment sent, in bytes of data. */
   sendMss: number;
+  /** Largest segment offered to the peer. */
   receiveMss: number;
+  /** Bytes sent and not acknowledged. */
   inFlight: number;
+  /** Window of the peer, in bytes. */
   sendWindow: number;
+  /** Window offered to the peer, in bytes. */
   receiveWindow: number;
+  /** Bytes accepted from the writer and not acknowledged. */
   sendQueued: number;
+  /** Bytes that nobody has read yet. */
   receiveQueued: number;
+  /** Bytes of data sent, without retransmissions. */
   bytesSent: number;
+  /** Bytes of data that the peer has acknowledged. */
   bytesAcked: number;
+  /** Bytes of data received in order. */
   bytesReceived: number;
+  /** Segments sent. */
   segmentsSent: number;
+  /** Segments received. */
   segmentsReceived: number;
+  /** Bytes of data sent again. */
   bytesRetransmitted: number;
+  /** Segments sent again. */
   retransmissions: number;
+  /** Retransmission time-outs. */
   timeouts: number;
+  /** Losses repaired without a time-out. */
   fastRecoveries: number;
+  /** Recoveries that turned out to be mistakes and were undone. */
+  spuriousRecoveries: number;
+  /** Segments that came out of order. */
   outOfOrder: number;
+  /** Duplicate acknowledgements received. */
   duplicateAcks: number;
+  /** Segments with selective acknowledgements. */
   sacksReceived: number;
+  /** Duplicates that the peer reported (RFC 2883). */
   dsacksReceived: number;
+  /** RFC 7323 window scale. */
   windowScale: [send: number, receive: number];
+  /** RFC 7323 timestamps. */
   timestamps: boolean;
+  /** RFC 2018 selective acknowledgements. */
   sack: boolean;
+  /** Explicit congestion notification is in use (RFC 3168). */
+  ecn: boolean;
 }
 
 /** One end of a connection. Returns are counts or negative codes of `stack/codes.ts`. */
@@ -175,37 +220,73 @@ export interface TcpListenSocket {
 
 /** TCP counters, as `netstat -s` shows them. All start at 0 and only grow, but for the three gauges at the end. */
 export interface TcpStatistics {
+  /** Connections opened from here. */
   activeOpens: number;
+  /** Connections accepted. */
   passiveOpens: number;
+  /** Handshakes that failed. */
   failedAttempts: number;
+  /** Connections that a reset ended. */
   resetsReceived: number;
+  /** Resets sent. */
   resetsSent: number;
+  /** Segments received. */
   segmentsReceived: number;
+  /** Segments sent. */
   segmentsSent: number;
+  /** Segments sent again. */
   segmentsRetransmitted: number;
+  /** Dropped: wrong checksum. */
   badChecksum: number;
+  /** Dropped: impossible header. */
   badHeader: number;
+  /** Dropped: malformed options. */
   badOptions: number;
+  /** SYNs to a port where nobody listens. */
   noListener: number;
+  /** Connections that a full backlog turned away. */
   listenOverflow: number;
+  /** SYNs dropped. */
   synDropped: number;
+  /** Segments outside of the window. */
   outOfWindow: number;
+  /** Segments with old timestamps (RFC 7323 PAWS). */
   pawsDropped: number;
+  /** Challenge acknowledgements sent (RFC 5961). */
   challengeAcks: number;
+  /** Segments that came out of order. */
   outOfOrder: number;
+  /** Out-of-order segments that there was no room for. */
   outOfOrderDropped: number;
+  /** Segments that had come before. */
   duplicateSegments: number;
+  /** Retransmission time-outs. */
   timeouts: number;
+  /** Losses repaired without a time-out. */
   fastRecoveries: number;
+  /** Recoveries that turned out to be unneeded, and were undone. */
+  spuriousRecoveries: number;
+  /** Probes for a lost tail. */
+  tailProbes: number;
+  /** Times that the window shrank because of a congestion mark. */
+  ecnReductions: number;
+  /** Probes of a closed window sent. */
   zeroWindowProbes: number;
+  /** Keep-alive probes sent. */
   keepAliveProbes: number;
+  /** Acknowledgements that waited for company in vain. */
   delayedAcks: number;
+  /** TIME-WAITs left for a new connection. */
   timeWaitReused: number;
+  /** TIME-WAITs ended early because there were too many. */
   timeWaitOverflow: number;
+  /** Connections refused because the table was full. */
   tableFull: number;
   /** Gauges. */
   connections: number;
+  /** Gauge: connections in TIME-WAIT. */
   timeWait: number;
+  /** Gauge: listening sockets. */
   listeners: number;
 }
 

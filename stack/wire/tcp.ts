@@ -72,6 +72,8 @@ export class Segment {
   mss = -1;
   windowScale = -1;
   sackPermitted = false;
+  /** The IP header carried CE (RFC 3168): filled in by TCP, not by `parse`. */
+  congestionExperienced = false;
   /** Left and right edges, in pairs. */
   readonly sack: Int32Array<ArrayBuffer> = new Int32Array(2 * MAX_SACK_BLOCKS);
   sackCount = 0;

@@ -34,6 +34,8 @@ export interface LinkOptions {
   segmentation?: number;
   /** Sees every segment as it is sent; false drops it. */
   filter?: (from: number, bytes: Uint8Array) => boolean;
+  /** Marks a segment that was sent with ECT as CE. */
+  mark?: (from: number, bytes: Uint8Array) => boolean;
 }
 
 interface Wire {
@@ -42,6 +44,7 @@ interface Wire {
   from: number;
   bytes: Uint8Array<ArrayBuffer>;
   gso: number;
+  tos: number;
 }
 
 class FakeIp implements IpLayer {
@@ -74,11 +77,11 @@ class FakeIp implements IpLayer {
   renew(path: Path): Path {
     return this.path(path.localKey, path.remoteKey);
   }
-  send(_path: Path, proto: number, tx: TxFrame, _options: SendOptions): number {
+  send(_path: Path, proto: number, tx: TxFrame, options: SendOptions): number {
     if (proto !== PROTO_TCP) throw new Error("only TCP here");
     const bytes = new Uint8Array(tx.size);
     tx.copyTo(bytes, 0);
-    this.net.carry(this.index, bytes, tx.segmentSize);
+    this.net.carry(this.index, bytes, tx.segmentSize, options.tos);
     return 0;
   }
   sendUnreachable(): void {}
@@ -127,23 +130,32 @@ export class TcpPair {
     return p !== undefined && p > 0 && this.random() / 2 ** 32 < p;
   }
 
-  carry(from: number, bytes: Uint8Array<ArrayBuffer>, gso: number): void {
+  carry(from: number, bytes: Uint8Array<ArrayBuffer>, gso: number, tos = 0): void {
     const { link } = this;
     this.carried++;
     if (link.filter !== undefined && !link.filter(from, bytes)) return;
     if (this.#chance(link.loss)) return;
+    const marked = (tos & 3) !== 0 && link.mark !== undefined && link.mark(from, bytes);
     const copies = this.#chance(link.duplicate) ? 2 : 1;
     for (let i = 0; i < copies; i++) {
       const late = this.#chance(link.reorder) ? (link.delayMs ?? 1) * (this.random() / 2 ** 32) : 0;
-      this.flying.push({ at: this.now + (link.delayMs ?? 1) + late, order: this.#order++, from, bytes, gso });
+      this.flying.push({
+        at: this.now + (link.delayMs ?? 1) + late,
+        order: this.#order++,
+        from,
+        bytes,
+        gso,
+        tos: marked ? tos | 3 : tos,
+      });
     }
   }
 
   /** Hands raw segment bytes to host `to`, as if the other host had sent them. */
-  deliver(to: number, bytes: Uint8Array<ArrayBuffer>, partial = false): void {
+  deliver(to: number, bytes: Uint8Array<ArrayBuffer>, partial = false, tos = 0): void {
     const packet = this.#packet;
     packet.memory = new FrameMemory(bytes);
     packet.length = bytes.length;
+    packet.tos = tos;
     packet.srcKey = this.ips[1 - to].key;
     packet.dstKey = this.ips[to].key;
     packet.flags = partial ? RX_CHECKSUM_PARTIAL : 0;
@@ -168,7 +180,7 @@ export class TcpPair {
     const due = this.flying.filter((w) => w.at <= this.now).sort((a, b) => a.at - b.at || a.order - b.order);
     for (const wire of due) {
       this.flying.splice(this.flying.indexOf(wire), 1);
-      this.deliver(1 - wire.from, wire.bytes, (this.link.segmentation ?? 0) > 0);
+      this.deliver(1 - wire.from, wire.bytes, (this.link.segmentation ?? 0) > 0, wire.tos);
     }
     for (const tcp of this.tcps) if (tcp.nextDeadline() <= this.now) tcp.advance(this.now);
     this.flush();

@@ -1,0 +1,75 @@
+/**
+ * Tail loss probe (RFC 8985 section 7): when the last segments of a flight are lost, nothing comes back that could tell;
+ * a probe after two round trips makes the peer say what it has, before the retransmission timer costs the window.
+ *
+ * @module
+ */
+import { EAGAIN } from "../codes.ts";
+import { ACK, PSH } from "../wire/tcp.ts";
+import { recordSent, retransmit, sendSegment } from "./output.ts";
+import { currentRto } from "./rtt.ts";
+import { OPEN, type Tcb } from "./tcb.ts";
+import type { Tcp } from "./tcp.ts";
+
+/** RFC 8985 7.2, TLP.max_ack_delay: what a delayed acknowledgment may cost (Linux takes its RTO minimum). */
+const MAX_ACK_DELAY_MS = 200;
+/** Timers below this are not told apart from the next burst. */
+const PTO_MS_MIN = 2;
+
+//= rfc8985#7.2
+// the sender schedules a PTO only if ... the connection supports SACK, is not in loss recovery, and no PTO was sent since
+/** Sets the probe timer after new data was sent or acknowledged; it never stands later than the retransmission timer. */
+export function scheduleProbe(tcb: Tcb, now: number): void {
+  tcb.probeAt = Infinity;
+  if (!tcb.sack || tcb.recovery !== OPEN || tcb.tlpActive || tcb.sackedBytes > 0 || tcb.sndUna === tcb.sndNxt) return;
+  if (tcb.rtoAt === Infinity || tcb.srttMs === 0) return;
+  //= rfc8985#7.2
+  // If FlightSize is one segment, PTO = 2 * SRTT + TLP.max_ack_delay, else 2 * SRTT; at most until the RTO expires
+  const flight = (tcb.sndNxt - tcb.sndUna) | 0;
+  const pto = Math.max(PTO_MS_MIN, 2 * tcb.srttMs) + (flight <= tcb.sendMss ? MAX_ACK_DELAY_MS : 0);
+  tcb.probeAt = Math.min(now + pto, tcb.rtoAt);
+}
+
+/** The probe timer ran out. */
+export function probeTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
+  tcb.probeAt = Infinity;
+  const { sent } = tcb;
+  if (tcb.recovery !== OPEN || sent === null || sent.length === 0) return;
+  const window = (tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0;
+  const fresh = Math.min(tcb.unsent, window, tcb.sendMss);
+  let sentIt: boolean;
+  //= rfc8985#7.3
+  // If unsent data is available and the peer's window allows, transmit the new segment; else retransmit the last segment
+  if (fresh > 0) {
+    sentIt = sendSegment(tcp, tcb, tcb.sndNxt, fresh, ACK | PSH, now) !== EAGAIN;
+    if (sentIt) recordSent(tcp, tcb, fresh, false);
+    tcb.tlpRetransmitted = false;
+  } else {
+    let last = sent.length - 1;
+    const from = (sent.end(last) - tcb.sendMss) | 0;
+    if (((from - sent.start(last)) | 0) > 0) sent.split(last++, from);
+    sentIt = retransmit(tcp, tcb, last, tcb.sendMss, now) !== EAGAIN;
+    tcb.tlpRetransmitted = true;
+  }
+  if (!sentIt) return;
+  tcp.statistics.tailProbes++;
+  tcb.tlpActive = true;
+  tcb.tlpEnd = tcb.sndNxt;
+  tcb.rtoAt = now + currentRto(tcb);
+}
+
+/**
+ * An acknowledgment while a probe is out (RFC 8985 7.4).
+ *
+ * @param duplicate the acknowledgment reports a duplicate (D-SACK)
+ */
+export function probeAcknowledged(tcb: Tcb, duplicate: boolean, now: number): void {
+  if (((tcb.sndUna - tcb.tlpEnd) | 0) < 0) return;
+  tcb.tlpActive = false;
+  if (!tcb.tlpRetransmitted || duplicate || tcb.recovery !== OPEN) return;
+  //= rfc8985#7.4.2
+  // If the probe was a retransmission and no D-SACK says that the original arrived, the probe repaired a loss: the sender
+  // MUST reduce the congestion window as in fast recovery
+  tcb.ssthresh = tcb.congestion.onLoss(tcb, tcb.inFlight, now);
+  tcb.cwnd = Math.max(tcb.ssthresh, tcb.sendMss);
+}
