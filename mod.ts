@@ -43,6 +43,7 @@ export type { PumpCounters } from "./stack/host/pump.ts";
 export { httpAgent, type NodeAddress, nodeSocket, type NodeSocketOptions, type NodeStream } from "./stack/host/node.ts";
 export { serve, type ServeHandler, type ServeInfo, type ServeOptions, type StackHttpServer } from "./stack/host/serve.ts";
 export type { TcpInfo, TcpOptions, TcpStatistics } from "./stack/tcp/types.ts";
+export type { CongestionControl, CongestionState } from "./stack/tcp/congestion.ts";
 export type { UdpOptions, UdpStatistics } from "./stack/udp/types.ts";
 export type { NeighborEntry } from "./stack/ip/types.ts";
 export {
@@ -59,5 +60,9 @@ export * as codes from "./stack/codes.ts";
 export { cable, type CableEnd, type CableOptions } from "./drivers/cable.ts";
 export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
-export { type HostOptions, type HostRoute, TapDevice, type TapOptions } from "./drivers/tap.ts";
+export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";
+export type { TunTapDevice } from "./drivers/tuntap.ts";
+export type { NamespaceReference } from "./ffi/namespace.ts";
+export type { Descriptor } from "./ffi/descriptor.ts";
+export type { TunDescriptor } from "./ffi/tun.ts";
 export { TunDevice } from "./drivers/tun.ts";

@@ -22,6 +22,7 @@ const BUFFER_BYTES = 256 << 10;
 
 /** Takes the bytes of a capture, in order. The bytes are valid during the call only. */
 export interface PcapSink {
+  /** Takes the next bytes; what it throws ends the capture. */
   write(bytes: Uint8Array): void;
   /** Called when the device is closed. */
   close?(): void;

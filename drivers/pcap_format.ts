@@ -33,6 +33,7 @@ export interface CapturedPacket {
   direction: number;
   /** Bytes that the packet had on the wire. */
   originalLength: number;
+  /** The bytes themselves. */
   bytes: Uint8Array<ArrayBuffer>;
   /** `LINKTYPE_…` of its interface. */
   linkType: number;

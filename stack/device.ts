@@ -11,11 +11,14 @@ export const TX_HEADROOM = 128;
 
 /** Memory that frames live in: bytes and one DataView over the same buffer, made once and used at absolute offsets. */
 export class FrameMemory {
+  /** The bytes themselves. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same memory as numbers, at absolute offsets. */
   readonly view: DataView<ArrayBuffer>;
   /** A driver's own note, for example the address of `bytes[0]` in the process; 0 until a driver asked. */
   address = 0;
 
+  /** So many bytes, or the bytes themselves. */
   constructor(size: number | Uint8Array<ArrayBuffer>) {
     this.bytes = typeof size === "number" ? new Uint8Array(size) : size;
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
@@ -48,15 +51,22 @@ export interface FrameSink {
 export class TxFrame {
   /** Holds the headers, with room before `offset` for a device's own header. */
   memory: FrameMemory = new FrameMemory(2048);
-  offset = TX_HEADROOM;
+  /** Where the frame begins in `memory`. */
+  offset: number = TX_HEADROOM;
+  /** Bytes of headers (and inline data) in `memory`. */
   length = 0;
+  /** Holds the payload. */
   payload: FrameMemory = NO_MEMORY;
+  /** Where the first piece begins. */
   payloadOffset1 = 0;
+  /** Bytes of the first piece. */
   payloadLength1 = 0;
+  /** Where the second piece begins. */
   payloadOffset2 = 0;
+  /** Bytes of the second piece. */
   payloadLength2 = 0;
   /** Where the transport header begins, from the start of the frame, if the device is to fill in the checksum; else -1. */
-  checksumStart = -1;
+  checksumStart: number = -1;
   /** Where the checksum field lies behind `checksumStart`; the field holds the folded pseudo-header sum. */
   checksumOffset = 0;
   /** Payload bytes per segment if the device is to cut the frame into TCP segments; else 0. */
@@ -126,6 +136,7 @@ export interface Device {
   readonly mtu: number;
   /** Six bytes, or null on medium "ip". */
   readonly mac: Uint8Array | null;
+  /** What the device can do. */
   readonly capabilities: DeviceCapabilities;
   /**
    * Attaches the device to its user. `wake` is to be called when frames wait after {@link arm}, when room came back after
@@ -144,6 +155,7 @@ export interface Device {
   close(): void;
   /** Lets the device's waiting keep the process alive (as at first), or not; for devices whose waiting does. */
   ref?(): void;
+  /** Lets the process end. */
   unref?(): void;
   /** The device's own counters, for people: names to numbers. */
   statistics?(): Record<string, number>;

@@ -77,7 +77,11 @@ export class ManualClock implements Clock {
   #heap: ManualTimer[] = [];
   #deferred: (() => void)[] = [];
 
-  /** @param startMs what `now()` says at first, in milliseconds */
+  /**
+   * A clock that stands still.
+   *
+   * @param startMs what `now()` says at first, in milliseconds
+   */
   constructor(startMs = 0) {
     this.#now = startMs;
   }

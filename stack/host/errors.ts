@@ -17,6 +17,8 @@ export class DeviceGoneError extends Error {
   readonly code: "ENODEV" = "ENODEV";
 
   /**
+   * Says which device is gone.
+   *
    * @param deviceName name of the device, for people
    * @param options `cause`: what the driver threw, if it did
    */

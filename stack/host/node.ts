@@ -19,8 +19,11 @@ export interface NodeSocketOptions {
 
 /** What Node calls an address: `{ address, family, port }`. */
 export interface NodeAddress {
+  /** The address, as text. */
   address: string;
+  /** Always "IPv4". */
   family: "IPv4";
+  /** Port. */
   port: number;
 }
 

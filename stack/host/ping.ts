@@ -49,9 +49,13 @@ export interface PingReply {
 
 /** An ICMP error about an echo request: `code` says which, `address` who sent it. */
 export interface PingError extends Error {
+  /** The system's name of the error, for example `"EHOSTUNREACH"`. */
   code?: string;
+  /** The address, as text. */
   address?: string;
+  /** ICMP type of the message. */
   icmpType?: number;
+  /** ICMP code of the message. */
   icmpCode?: number;
 }
 

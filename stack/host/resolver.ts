@@ -25,13 +25,21 @@ export type RecordType = DnsType;
 
 /** What {@link NetStack.resolve} gives, by type of record: the same shapes as `Deno.resolveDns`. */
 export interface RecordsByType {
+  /** Addresses. */
   A: string[];
+  /** IPv6 addresses. */
   AAAA: string[];
+  /** The name that this one stands for. */
   CNAME: string[];
+  /** Names of name servers. */
   NS: string[];
+  /** Names of an address. */
   PTR: string[];
+  /** Mail servers. */
   MX: { preference: number; exchange: string }[];
+  /** Servers of a service. */
   SRV: { priority: number; weight: number; port: number; target: string }[];
+  /** Texts, each in its pieces. */
   TXT: string[][];
 }
 

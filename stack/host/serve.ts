@@ -12,6 +12,7 @@ import type { TcpListener } from "./tcp_listener.ts";
 
 /** Who asks. */
 export interface ServeInfo {
+  /** Address and port of the client. */
   remoteAddr: Deno.NetAddr;
 }
 

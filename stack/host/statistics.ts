@@ -17,21 +17,29 @@ export interface StackStatistics {
   stack: PumpCounters;
   /** The internet layer: ip, icmp, arp, igmp, reassembly, interfaces, … */
   internet: Record<string, Record<string, number>>;
+  /** What `netstat -st` shows. */
   tcp: TcpStatistics;
+  /** What `netstat -su` shows. */
   udp: UdpStatistics;
 }
 
 /** One TCP connection, as `ss -i` shows it. */
 export interface ConnectionInfo extends TcpInfo {
+  /** Address of this end. */
   localAddress: string;
+  /** Address of the other end. */
   remoteAddress: string;
 }
 
 /** One neighbour, as `ip neighbour` shows it. */
 export interface NeighborInfo {
+  /** The address, as text. */
   address: string;
+  /** MAC address, "02:00:00:00:00:01". */
   mac: string;
+  /** Index of the interface. */
   interfaceIndex: number;
+  /** State, by name. */
   state: NeighborEntry["state"];
 }
 
@@ -41,7 +49,9 @@ export interface RouteInfo {
   destination: string;
   /** Null: the destination is on the link. */
   gateway: string | null;
+  /** Index of the interface. */
   interfaceIndex: number;
+  /** The lower is preferred. */
   metric: number;
 }
 
@@ -49,7 +59,9 @@ export interface RouteInfo {
 export interface AddressInfo {
   /** "10.0.0.2/24" */
   address: string;
+  /** Index of the interface. */
   interfaceIndex: number;
+  /** Name of the device. */
   device: string;
 }
 

@@ -335,7 +335,9 @@ export class TcpConn implements Deno.TcpConn {
   }
 
   /**
-   * @param noDelay true sends small writes at once, false gathers them (Nagle, RFC 896)
+   * Turns Nagle's algorithm (RFC 896) off or on.
+   *
+   * @param noDelay true sends small writes at once, false gathers them
    * @throws {Deno.errors.BadResource} after `close()`
    */
   setNoDelay(noDelay = true): void {
@@ -346,6 +348,8 @@ export class TcpConn implements Deno.TcpConn {
   }
 
   /**
+   * Turns keep-alive on or off.
+   *
    * @param keepAlive probe the peer while the connection is idle (RFC 9293 3.8.4)
    * @param idleMs milliseconds until the first probe, and `intervalMs` between probes, `count` of them; as before when left out
    * @throws {Deno.errors.BadResource} after `close()`

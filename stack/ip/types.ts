@@ -169,9 +169,13 @@ export interface Route {
 
 /** A neighbour cache entry as it is shown; states of RFC 4861 7.3.2, as Linux uses them for ARP. */
 export interface NeighborEntry {
+  /** The address as an int32. */
   key: number;
+  /** Index of the interface. */
   interfaceIndex: number;
+  /** MAC address, "02:00:00:00:00:01". */
   mac: string;
+  /** State, by name. */
   state: "incomplete" | "reachable" | "stale" | "delay" | "probe" | "failed" | "permanent";
 }
 

@@ -9,22 +9,27 @@
 
 /** What a congestion control sees and sets of its connection. */
 export interface CongestionState {
+  /** Congestion window in bytes. */
   cwnd: number;
+  /** Slow start ends here, in bytes. */
   ssthresh: number;
   /** Payload bytes of a full segment. */
   readonly sendMss: number;
   /** Smoothed round-trip time, 0 while unknown. */
   readonly srttMs: number;
+  /** Smallest round-trip time seen. */
   readonly minRttMs: number;
   /** The sample that the present acknowledgment gave, 0 for none. */
   readonly latestRttMs: number;
   /** Sequence variables, for round counting. */
   readonly sndUna: number;
+  /** Next sequence number to be sent. */
   readonly sndNxt: number;
 }
 
 /** One congestion control of one connection. */
 export interface CongestionControl {
+  /** As `TcpInfo` shows it. */
   readonly name: string;
   /** `acked` new bytes were acknowledged outside of recovery, and the window was the limit. */
   onAck(state: CongestionState, acked: number, now: number): void;
