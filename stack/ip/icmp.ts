@@ -201,6 +201,9 @@ export class Icmp implements Transport {
       counts.echoRepliesFailed++;
       return;
     }
+    //= rfc1122#3.2.2.6 type=exception reason=options are tolerated, never sent back: no system relies on it, and routers drop them
+    // If a Record Route and/or Timestamp option is received in an ICMP Echo Request, this option (these options) SHOULD be
+    // updated to include the current host and included in the IP header of the Echo Reply message, without "truncation".
     const { view } = packet.memory;
     const tx = this.#tx;
     tx.reset(wire.ICMP_HEADER);
