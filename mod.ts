@@ -62,7 +62,5 @@ export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
 export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";
 export type { TunTapDevice } from "./drivers/tuntap.ts";
-export type { NamespaceReference } from "./ffi/namespace.ts";
-export type { Descriptor } from "./ffi/descriptor.ts";
-export type { TunDescriptor } from "./ffi/tun.ts";
 export { TunDevice } from "./drivers/tun.ts";
+export type { Descriptor, NamespaceReference, TunDescriptor } from "./drivers/linux_types.ts";

@@ -1,0 +1,8 @@
+/**
+ * Types of `ffi/` that the public faces of the Linux drivers mention: what `mod.ts` needs of them, without reaching into `ffi/`.
+ *
+ * @module
+ */
+export type { Descriptor } from "../ffi/descriptor.ts";
+export type { NamespaceReference } from "../ffi/namespace.ts";
+export type { TunDescriptor } from "../ffi/tun.ts";
