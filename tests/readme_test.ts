@@ -36,6 +36,16 @@ Deno.test("README: the CI calls the commands that it promises", () => {
   for (const { code } of blocks().filter(({ kind }) => kind === "sh by-ci")) assert(ci.includes(code.trim()), code);
 });
 
+Deno.test("README: the limits are those of the code", () => {
+  const rows = [...readme.matchAll(/^\| [^|]+ \| ([\d, <]+?) +\| `(\w+)` in `([\w\/.]+)`/gm)];
+  assert(rows.length > 10, "the table of limits has changed its form");
+  for (const [, value, name, path] of rows) {
+    const set = [...Deno.readTextFileSync(ROOT + path).matchAll(new RegExp(`\\b${name}(?: =|:) ([\\d_ <]+)`, "g"))];
+    const values = set.map((match) => match[1].replaceAll("_", "").trim());
+    assert(values.includes(value.replaceAll(",", "").trim()), `${name} is ${values} in ${path}, and ${value} in the README`);
+  }
+});
+
 /** Runs a block as a reader would have it: a file beside mod.ts. */
 async function runCode({ code, line }: Block): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "tapioca_readme_" });
