@@ -13,6 +13,8 @@ export class Listener implements TcpListenSocket {
   owner: unknown = undefined;
   closed = false;
   /** Connections in SYN-RECEIVED. */
+  /** When a SYN was last answered with a cookie. */
+  cookieAt = -Infinity;
   readonly halfOpen: Set<Tcb> = new Set();
   #accept: Tcb[] = [];
   #first = 0;

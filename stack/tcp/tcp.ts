@@ -19,15 +19,16 @@ import { finish, sum } from "../wire/checksum.ts";
 import * as wire from "../wire/tcp.ts";
 import { Segment } from "../wire/tcp.ts";
 import { earliest, expire, reschedule } from "./expire.ts";
-import { listenSyn, updateSendMss, windowShift } from "./handshake.ts";
+import { updateSendMss, windowShift } from "./handshake.ts";
 import { packetError } from "./icmp_error.ts";
 import { segmentArrives } from "./input.ts";
 import { DEFAULT_LIMITS, type TcpLimits } from "./limits.ts";
 import { Listener } from "./listener.ts";
 import { ListenerTable } from "./listeners.ts";
 import { output } from "./output.ts";
+import { noConnection } from "./passive.ts";
 import { PortAllocator } from "./ports.ts";
-import { resetStray, sendReset } from "./reset.ts";
+import { sendReset } from "./reset.ts";
 import { RingPool } from "./ring.ts";
 import { Secret } from "./secret.ts";
 import { Spares } from "./spares.ts";
@@ -75,7 +76,7 @@ export class Tcp implements TcpLayer, Transport {
   frameBytes: Uint8Array = new Uint8Array(0);
   readonly #defaults: TcpOptions;
   readonly #segment = new Segment();
-  readonly #listeners = new ListenerTable();
+  readonly listeners: ListenerTable = new ListenerTable();
   readonly #timers = new TimerHeap<Tcb>();
   readonly #ports: PortAllocator;
   readonly #timeWaits = new TimeWaits(this);
@@ -101,17 +102,17 @@ export class Tcp implements TcpLayer, Transport {
   listen(localKey: number, port: number, backlog: number, options: TcpOptions = {}): Listener | number {
     if (!(port >= 0 && port <= 65535) || !(backlog >= 1)) return EINVAL;
     if (localKey !== ANY && !this.ip.isLocal(localKey)) return EADDRNOTAVAIL;
-    const chosen = this.#listeners.choose(localKey, port, this.#ports);
+    const chosen = this.listeners.choose(localKey, port, this.#ports);
     if (chosen < 0) return chosen;
     const merged = { ...this.#defaults, ...options };
     const listener = new Listener(this, localKey, chosen, Math.min(backlog, this.limits.backlogMax), merged);
-    this.#listeners.add(listener);
+    this.listeners.add(listener);
     this.statistics.listeners++;
     return listener;
   }
 
   unlisten(listener: Listener): void {
-    this.#listeners.remove(listener);
+    this.listeners.remove(listener);
     this.statistics.listeners--;
   }
 
@@ -135,7 +136,7 @@ export class Tcp implements TcpLayer, Transport {
     if (!free(port)) return EADDRINUSE;
     const old = this.table.get(path.localKey, port, remoteKey, remotePort);
     if (old !== null) this.fail(old, OK);
-    const tcb = this.#make(path, path.localKey, port, remoteKey, remotePort, { ...this.#defaults, ...options });
+    const tcb = this.make(path, path.localKey, port, remoteKey, remotePort, { ...this.#defaults, ...options });
     tcb.state = SYN_SENT;
     tcb.sndUna = tcb.iss;
     tcb.sndNxt = (tcb.iss + 1) | 0;
@@ -151,12 +152,13 @@ export class Tcp implements TcpLayer, Transport {
     return ENOBUFS;
   }
 
-  #make(path: Path, localKey: number, localPort: number, remoteKey: number, remotePort: number, options: TcpOptions): Tcb {
+  /** A connection in the table, with its initial sequence number. */
+  make(path: Path, localKey: number, localPort: number, remoteKey: number, remotePort: number, options: TcpOptions): Tcb {
     const tcb = new Tcb(this, path, localKey, localPort, remoteKey, remotePort, options);
     //= rfc6528#3
     // ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M the 4 microsecond timer
     tcb.iss = (this.secret.hash(localKey, remoteKey, (localPort << 16) | remotePort, 1) + Math.floor(this.now * 250)) | 0;
-    tcb.tsOffset = this.secret.hash(localKey, remoteKey, 0, 2); // RFC 7323 7.1: an offset of its own for each peer
+    tcb.tsOffset = this.timestampOffset(localKey, remoteKey);
     tcb.rcvWndShift = windowShift(tcb.receiveBufferMax);
     this.table.add(tcb);
     this.statistics.connections++;
@@ -194,38 +196,14 @@ export class Tcp implements TcpLayer, Transport {
     this.frameBytes = packet.memory.bytes;
     const tcb = this.table.get(packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort);
     if (tcb !== null && !(tcb.state === TIME_WAIT && this.#renews(tcb, seg))) segmentArrives(this, tcb, seg, now);
-    else this.#noConnection(packet, seg, now);
+    else noConnection(this, packet, seg, now);
   }
 
   #renews(tcb: Tcb, seg: Segment): boolean {
-    if (!this.#timeWaits.renewedBy(tcb, seg) || this.#listeners.find(tcb.localKey, tcb.localPort) === null) return false;
+    if (!this.#timeWaits.renewedBy(tcb, seg) || this.listeners.find(tcb.localKey, tcb.localPort) === null) return false;
     this.statistics.timeWaitReused++;
     this.fail(tcb, OK);
     return true;
-  }
-
-  /** CLOSED and LISTEN: RFC 9293 3.10.7.1 and 3.10.7.2. */
-  #noConnection(packet: Packet, seg: Segment, now: number): void {
-    if ((seg.flags & wire.RST) !== 0) return;
-    const listener = this.#listeners.find(packet.dstKey, seg.dstPort);
-    if (listener === null || (seg.flags & wire.ACK) !== 0) {
-      if (listener === null) this.statistics.noListener++;
-      resetStray(this, packet, seg);
-      return;
-    }
-    if ((seg.flags & wire.SYN) === 0) return;
-    if ((seg.flags & wire.FIN) !== 0) return; // SYN with FIN is nobody's honest segment (Linux drops it too)
-    if (!listener.takesSyn || this.table.size >= this.limits.connectionsMax) {
-      this.statistics.synDropped++;
-      if (!listener.hasRoom) this.statistics.listenOverflow++;
-      return;
-    }
-    const path = this.ip.path(packet.dstKey, packet.srcKey);
-    if (typeof path === "number") return;
-    const tcb = this.#make(path, packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort, listener.options);
-    listener.halfOpen.add(tcb);
-    this.statistics.passiveOpens++;
-    listenSyn(this, tcb, listener, seg, now);
   }
 
   error(error: PacketError, now: number): void {
@@ -265,6 +243,12 @@ export class Tcp implements TcpLayer, Transport {
   duplicateAck(tcb: Tcb, seg: Segment, now: number): void {
     if (seg.textLength > 0) this.acknowledgeNow(tcb);
     else this.challenge(tcb, now);
+  }
+
+  //= rfc7323#7.1
+  // a random offset may be added to the timestamp clock on a per-connection basis: here for each peer
+  timestampOffset(localKey: number, remoteKey: number): number {
+    return this.secret.hash(localKey, remoteKey, 0, 2);
   }
 
   /** Milliseconds as the timestamps option carries them. */
@@ -377,7 +361,7 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   shutdown(code: number, reset: boolean): void {
-    for (const listener of this.#listeners.all()) listener.close();
+    for (const listener of this.listeners.all()) listener.close();
     for (const tcb of this.table) {
       if (reset) this.abort(tcb, code === OK ? ECONNABORTED : code);
       else this.fail(tcb, code);

@@ -248,6 +248,9 @@ export interface TcpStatistics {
   listenOverflow: number;
   /** SYNs dropped. */
   synDropped: number;
+  synCookiesSent: number;
+  synCookiesReceived: number;
+  synCookiesFailed: number;
   /** Segments outside of the window. */
   outOfWindow: number;
   /** Segments with old timestamps (RFC 7323 PAWS). */
