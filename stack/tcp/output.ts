@@ -56,6 +56,9 @@ function retransmitLost(tcp: Tcp, tcb: Tcb, now: number): number {
     if ((sent.flags(i) & LOST) === 0) continue;
     // The oldest may always go (RFC 6298 5.4); the others when congestion window and peer's window have room.
     const room = tcb.cwnd - tcb.inFlight;
+    //= rfc9293#3.8.6
+    // it SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16)
+    if (((tcb.sndUna + tcb.sndWnd - sent.start(i)) | 0) <= 0) return OK;
     if (i > 0 && room < Math.min(tcb.sendMss, (sent.end(i) - sent.start(i)) | 0)) return OK;
     if (budget-- === 0) {
       tcp.mark(tcb);
@@ -71,7 +74,9 @@ function retransmitLost(tcp: Tcp, tcb: Tcb, now: number): number {
 export function retransmit(tcp: Tcp, tcb: Tcb, index: number, room: number, now: number): number {
   const sent = tcb.sent!;
   const start = sent.start(index);
-  const most = Math.min(frameLimit(tcb, tcb.sendMss), Math.max(tcb.sendMss, room - (room % tcb.sendMss)));
+  const window = (tcb.sndUna + tcb.sndWnd - start) | 0;
+  const usual = Math.min(frameLimit(tcb, tcb.sendMss), Math.max(tcb.sendMss, room - (room % tcb.sendMss)));
+  const most = window > 0 ? Math.min(usual, window) : usual;
   const length = (sent.end(index) - start) | 0;
   const fin = (sent.flags(index) & HAS_FIN) !== 0;
   if (length - (fin ? 1 : 0) > most) sent.split(index, (start + most) | 0);
@@ -158,7 +163,8 @@ function sendable(tcb: Tcb): number {
 //= rfc9293#3.7.4
 // type=exception reason=Minshall's change, as Linux: only an unacknowledged small segment holds the next one back
 function mayBeSmall(tcb: Tcb, _n: number): boolean {
-  return tcb.noDelay || tcb.writeShut || tcb.sndUna === tcb.sndNxt || ((tcb.sndSml - tcb.sndUna) | 0) <= 0;
+  return tcb.noDelay || tcb.writeShut || tcb.sndUna === tcb.sndNxt || ((tcb.sndSml - tcb.sndUna) | 0) <= 0 ||
+    ((tcb.sndSml - tcb.sndNxt) | 0) > 0;
 }
 
 /** Payload bytes that one frame may carry. */
@@ -277,7 +283,10 @@ function armAfterOutput(tcb: Tcb, now: number): void {
   } else if (out || tcb.unsent > 0) {
     // Window closed, or too small for the silly-window rule: probe with the retransmission timeout and its back-off.
     if (tcb.sndWnd === 0) tcb.rtoAt = Infinity;
-    if (tcb.persistAt === Infinity && tcb.rtoAt === Infinity) tcb.persistAt = now + currentRto(tcb);
+    if (tcb.persistAt === Infinity && tcb.rtoAt === Infinity) {
+      tcb.persistAt = now + currentRto(tcb);
+      if (!out) tcb.silentSince = now; // the user timeout counts from the first data that had to wait
+    }
   } else {
     tcb.rtoAt = tcb.persistAt = Infinity;
   }

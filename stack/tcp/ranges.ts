@@ -29,7 +29,12 @@ export class RangeSet {
   /** True if every byte of the range is here already. */
   covers(left: number, right: number): boolean {
     for (let i = 0; i < this.length; i++) {
-      if (((left - this.left(i)) | 0) >= 0 && ((right - this.right(i)) | 0) <= 0) return true;
+      if (((left - this.left(i)) | 0) >= 0 && ((right - this.right(i)) | 0) <= 0) {
+        //= rfc2018#4
+        // The first SACK block MUST specify the contiguous block of data containing the segment which triggered this ACK
+        this.#remember(this.left(i));
+        return true;
+      }
     }
     return false;
   }

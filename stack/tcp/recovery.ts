@@ -145,7 +145,15 @@ export function enterLoss(tcb: Tcb, now: number): void {
   tcb.recoverPoint = tcb.sndNxt;
   tcb.duplicateAcks = 0;
   if (!tcb.sack) tcb.sackedBytes = 0;
-  for (let i = 0; i < sent.length; i++) markLost(tcb, sent, i);
+  //= rfc2018#8
+  // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that
+  // the data receiver has reneged (Linux, as here: when the left edge of the window itself is reported as received)
+  const reneged = sent.length > 0 && (sent.flags(0) & SACKED) !== 0;
+  if (reneged) tcb.sackedBytes = 0;
+  for (let i = 0; i < sent.length; i++) {
+    if (reneged) sent.setFlags(i, sent.flags(i) & ~SACKED);
+    markLost(tcb, sent, i);
+  }
   //= rfc5681#3.1
   // upon a timeout ... cwnd MUST be set to no more than the loss window, LW, which equals 1 full-sized segment
   tcb.cwnd = tcb.sendMss;

@@ -34,7 +34,7 @@ export function scheduleProbe(tcb: Tcb, now: number): void {
 export function probeTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.probeAt = Infinity;
   const { sent } = tcb;
-  if (tcb.recovery !== OPEN || sent === null || sent.length === 0) return;
+  if (tcb.recovery !== OPEN || sent === null || sent.length === 0 || tcb.sndWnd === 0) return; // a closed window has its own probe
   const window = (tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0;
   const fresh = Math.min(tcb.unsent, window, tcb.sendMss);
   let sentIt: boolean;

@@ -13,9 +13,8 @@ export function receiveWindow(tcb: Tcb): number {
   // the receiver's avoidance algorithm holds RCV.NXT+RCV.WND fixed until RCV.BUFF - RCV.USER - RCV.WND >=
   // min(Fr * RCV.BUFF, Eff.snd.MSS), Fr = 1/2
   if (((edge - tcb.rcvEdge) | 0) >= Math.min(tcb.receiveLimit >> 1, tcb.receiveMss)) {
-    const unit = 1 << tcb.rcvWndShift;
-    // Rounded up to what the scaled field can say, so that rounding never takes back what was offered before.
-    const window = Math.min(((free + unit - 1) >> tcb.rcvWndShift) << tcb.rcvWndShift, 65535 << tcb.rcvWndShift);
+    // Rounded down to what the scaled field can say, so that the peer is never told more than there is.
+    const window = Math.min((free >> tcb.rcvWndShift) << tcb.rcvWndShift, 65535 << tcb.rcvWndShift);
     const rounded = (tcb.rcvNxt + window) | 0;
     if (((rounded - tcb.rcvEdge) | 0) > 0) tcb.rcvEdge = rounded;
   }
@@ -24,8 +23,10 @@ export function receiveWindow(tcb: Tcb): number {
 
 /** The window field of an outgoing segment that is not a SYN. */
 export function windowField(tcb: Tcb): number {
-  const unit = 1 << tcb.rcvWndShift;
-  return Math.min(65535, (receiveWindow(tcb) + unit - 1) >> tcb.rcvWndShift);
+  //= rfc7323#2.4
+  // The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the receiver:
+  // the field is rounded down, so that no acknowledgment says more than `rcvEdge`, up to which everything is taken
+  return Math.min(65535, receiveWindow(tcb) >> tcb.rcvWndShift);
 }
 
 /**
@@ -33,6 +34,7 @@ export function windowField(tcb: Tcb): number {
  * right-sizing, as Linux does it), so that the window is never what limits a fast reader.
  */
 export function measureReader(tcb: Tcb, n: number, now: number): void {
+  if (tcb.finReceived) return; // nothing more can come: a window would be news to nobody
   tcb.drsTaken += n;
   const rtt = Math.max(1, tcb.drsRttMs > 0 ? tcb.drsRttMs : tcb.srttMs);
   if (now - tcb.drsAt >= rtt) {
