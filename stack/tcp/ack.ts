@@ -23,6 +23,9 @@ import { probeAcknowledged, scheduleProbe } from "./tlp.ts";
 import { undoIfSpurious } from "./undo.ts";
 import { EVENT_DRAINED } from "./types.ts";
 
+/** Records that SACK may cut what is in flight into: a peer that reports crumbs is not listened to beyond. */
+const RECORDS_MAX = 16_384;
+
 /** What one acknowledgment delivered: kept here while it is processed, so that nothing is allocated. */
 let delivered = 0;
 let rttUs = -1;
@@ -59,7 +62,7 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
   delivered = 0;
   rttUs = againUs = -1;
   firstSacked = originalArrived = duplicate = false;
-  if (acked > 0) cumulative(tcp, tcb, ack, now);
+  if (acked > 0) cumulative(tcp, tcb, ack);
   if (tcb.sack && seg.sackCount > 0) scoreboard(tcb, seg, tcp.nowUs);
   if (!tcb.sack) countDuplicate(tcb, seg, acked, windowChanged);
   tcb.latestRttMs = rttUs >= 0 && againUs < 0 ? rttUs / 1000 : 0;
@@ -106,12 +109,13 @@ function updateWindow(tcb: Tcb, seg: Segment): boolean {
 /** A window that was closed opens: what the probe carried was most likely thrown away, so it goes again at once. */
 function windowOpened(tcb: Tcb): void {
   tcb.persistAt = Infinity;
+  tcb.backoff = 0; // the patience was for the closed window: what is lost from now on is lost at the usual pace
   const { sent } = tcb;
   if (sent !== null && sent.length > 0 && (sent.flags(0) & PROBE) !== 0) markLost(tcb, sent, 0);
 }
 
 /** Takes what is acknowledged from the ring and the records. */
-function cumulative(tcp: Tcp, tcb: Tcb, ack: number, now: number): void {
+function cumulative(tcp: Tcp, tcb: Tcb, ack: number): void {
   const { sent } = tcb;
   const acked = (ack - tcb.sndUna) | 0;
   const data = Math.min(acked, tcb.sendRing.count); // the FIN has a number and no byte
@@ -129,12 +133,12 @@ function cumulative(tcp: Tcp, tcb: Tcb, ack: number, now: number): void {
     }
     if (sent.length === 0) {
       tcb.sent = null;
+      tcb.rackValid = false; // all that is sent from now on is later; the stamps wrap after 35 minutes
       tcp.spares.returnSent(sent);
     }
   }
   if (tcb.sendRing.count === 0) tcb.sendRing.free();
-  tcb.backoff = 0;
-  tcb.lastReceivedAt = now;
+  tcb.retries = 0;
 }
 
 /** `bytes` at the front of the first record have arrived. */
@@ -194,7 +198,7 @@ function duplicateReported(tcb: Tcb): void {
 
 function markSacked(tcb: Tcb, left: number, right: number, nowUs: number): void {
   const { sent } = tcb;
-  if (sent === null) return;
+  if (sent === null || sent.length >= RECORDS_MAX) return;
   let index = sent.find(left);
   if (index < 0) return;
   if (((left - sent.start(index)) | 0) > 0) {
@@ -227,7 +231,7 @@ function countDuplicate(tcb: Tcb, seg: Segment, acked: number, windowChanged: bo
     return;
   }
   if (seg.textLength > 0 || (seg.flags & (SYN | FIN)) !== 0 || windowChanged || tcb.sndNxt === tcb.sndUna) return;
-  if ((seg.flags & ACK) === 0) return;
+  if ((seg.flags & ACK) === 0 || tcb.sndWnd === 0) return; // answers to window probes say nothing about loss
   tcb.duplicateAcks++;
   tcb.duplicateAcksSeen++;
   const out = ((tcb.sndNxt - tcb.sndUna) | 0) - tcb.lostBytes;
@@ -247,12 +251,20 @@ function recover(tcb: Tcb, acked: number, flightBefore: number, now: number): vo
   }
   let lost = false;
   if (tcb.sack) lost = detectLoss(tcb, now, tcp.nowUs);
-  else if (tcb.recovery === OPEN && tcb.duplicateAcks >= DUP_THRESHOLD && acked === 0) lost = markFirstLost(tcb);
-  //= rfc6582#3.2
+  else if (tcb.recovery === OPEN && tcb.duplicateAcks >= DUP_THRESHOLD && acked === 0) {
+    //= rfc6582#3.2
+    // If so (the Cumulative Acknowledgment field covers more than recover), enter fast retransmit; if not, do not: the
+    // duplicates may come from what was sent again needlessly
+    lost = ((tcb.sndUna - tcb.recoverPoint) | 0) > 0 && markFirstLost(tcb);
+  } //= rfc6582#3.2
   // Partial acknowledgments: If this ACK does not acknowledge all of the data up to and including recover, then this is
   // a partial ACK. In this case, retransmit the first unacknowledged segment.
   else if (tcb.recovery === RECOVERY && acked > 0) lost = markFirstLost(tcb);
-  if (acked > 0 && tcb.recovery === OPEN) tcb.duplicateAcks = 0;
+  if (acked > 0 && tcb.recovery === OPEN) {
+    tcb.duplicateAcks = 0;
+    // Follows, so that it is never half the number space behind.
+    if (((tcb.sndUna - tcb.recoverPoint) | 0) > 0) tcb.recoverPoint = (tcb.sndUna - 1) | 0;
+  }
   if (lost && tcb.recovery === OPEN) enterRecovery(tcb, now);
   if (tcb.recovery === RECOVERY) {
     proportionalRate(tcb, delivered, acked > 0);

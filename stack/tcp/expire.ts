@@ -65,13 +65,18 @@ function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   // When the number of retransmissions of the same segment reaches threshold R2, close the connection (MUST-20).
   const most = tcb.orphan ? ORPHAN_RETRIES : RETRIES;
   const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
-  if (patience || (tcb.userTimeoutMs === 0 && tcb.backoff >= most)) {
+  if (patience || (tcb.userTimeoutMs === 0 && tcb.retries >= most)) {
     return tcp.fail(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT);
   }
   tcb.timeouts++;
   tcp.statistics.timeouts++;
   enterLoss(tcb, now);
-  if (retransmit(tcp, tcb, 0, tcb.sendMss, now) === OK) tcb.backoff++;
+  if (retransmit(tcp, tcb, 0, tcb.sendMss, now) === OK) {
+    tcb.retries++;
+    //= rfc9293#3.8.1
+    // including Karn's algorithm (MUST-18): the back-off stays until a segment that was sent once gives a measurement
+    tcb.backoff = Math.min(tcb.backoff + 1, 16);
+  } else tcp.mark(tcb); // the device is full
   tcb.rtoAt = now + currentRto(tcb);
 }
 

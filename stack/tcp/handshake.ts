@@ -51,6 +51,8 @@ export function updateSendMss(tcb: Tcb): void {
   const asked = tcb.options.maxSegmentSize ?? 0;
   const mss = Math.min(tcb.peerMss, fits, asked > 0 ? asked : 65535) - options;
   tcb.sendMss = Math.max(8, mss);
+  // A window of less than one segment would never let one go.
+  if (tcb.cwnd > 0 && tcb.cwnd < tcb.sendMss) tcb.cwnd = tcb.sendMss;
 }
 
 /** Takes the options of the peer's SYN: an option is in use only when both offer it. */
@@ -69,7 +71,8 @@ export function takeSynOptions(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   }
   tcb.sack = (options.sack ?? true) && seg.sackPermitted;
   negotiateEcn(tcb, seg, options.ecn === true && tcb.backoff === 0);
-  tcb.receiveMss = Math.max(MSS_MIN, Math.min(offeredMss(tcb), 65535));
+  // What a full segment of the peer carries: the MSS does not know of options, the text does (RFC 6691).
+  tcb.receiveMss = Math.max(MSS_MIN, offeredMss(tcb)) - (tcb.timestamps ? wire.TIMESTAMPS_LENGTH : 0);
   updateSendMss(tcb);
   tcb.cwnd = initialWindow(tcb.sendMss);
   //= rfc9293#3.10.7.2
@@ -193,6 +196,7 @@ export function establish(tcp: Tcp, tcb: Tcb, now: number): void {
     tcb.recoverPoint =
     tcb.ecnPoint =
       tcb.sndUna;
+  tcb.recoverPoint = (tcb.sndUna - 1) | 0;
   //= rfc6298#5.7
   // If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an RTO less than 3 seconds,
   // the RTO MUST be re-initialized to 3 seconds when data transmission begins
@@ -208,6 +212,19 @@ export function establish(tcp: Tcp, tcb: Tcb, now: number): void {
   if (tcb.keepAlive) tcp.armKeepAlive(tcb);
   if (tcb.listener !== null) tcb.listener.established(tcb);
   else tcb.raise(EVENT_CONNECTED);
+}
+
+/** Both ends opened at once, and this is the peer's SYN with the acknowledgment of ours (RFC 9293 figure 8, line 6). */
+export function simultaneousSynAck(tcb: Tcb, seg: Segment): boolean {
+  const wanted = (seg.flags & (wire.SYN | wire.ACK | wire.RST)) === (wire.SYN | wire.ACK);
+  return wanted && tcb.listener === null && seg.seq === tcb.irs && seg.ack === tcb.sndNxt;
+}
+
+/** The SYN itself was taken before: what is left is an acknowledgment, whose window is not scaled (RFC 7323 2.2). */
+export function crossedSyn(tcb: Tcb, seg: Segment): void {
+  seg.flags &= ~wire.SYN;
+  seg.seq = (seg.seq + 1) | 0;
+  seg.window >>= tcb.sndWndShift;
 }
 
 /** The fifth step in SYN-RECEIVED: RFC 9293 3.10.7.4. False when the segment is not to be processed further. */

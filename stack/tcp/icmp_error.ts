@@ -9,28 +9,29 @@ import { markLost } from "./recovery.ts";
 import type { Tcp } from "./tcp.ts";
 import { CLOSED, SYN_RECEIVED, SYN_SENT } from "./types.ts";
 
-export function packetError(tcp: Tcp, error: PacketError): void {
-  if (error.length < 8) return;
+/** Returns false when the quoted bytes are not of a segment that is in flight. */
+export function packetError(tcp: Tcp, error: PacketError): boolean {
+  if (error.length < 8) return false;
   const { view } = error.memory;
   const ports = view.getUint32(error.offset);
   const tcb = tcp.table.get(error.localKey, ports >>> 16, error.remoteKey, ports & 0xffff);
-  if (tcb === null || tcb.state === CLOSED) return;
+  if (tcb === null || tcb.state === CLOSED) return false;
   //= rfc5927#4.1
   // TCP should check that the TCP sequence number contained in the payload of the ICMP error message is within the range
   // SND.UNA =< SEG.SEQ < SND.NXT.
   const seq = view.getInt32(error.offset + 4);
-  if (((seq - tcb.sndUna) | 0) < 0 || ((seq - tcb.sndNxt) | 0) >= 0) return;
+  if (((seq - tcb.sndUna) | 0) < 0 || ((seq - tcb.sndNxt) | 0) >= 0) return false;
   if (error.code === EMSGSIZE) {
     const before = tcb.sendMss;
     tcp.renewPath(tcb);
-    if (tcb.sendMss >= before) return;
+    if (tcb.sendMss >= before) return true;
     // What is out and too large was dropped on the way, and not for congestion: it goes again without slowing down
     // (RFC 1191 6.4).
     const { sent } = tcb;
     for (let i = 0; sent !== null && i < sent.length; i++) markLost(tcb, sent, i);
     tcb.rtoAt = Infinity;
     tcp.mark(tcb);
-    return;
+    return true;
   }
   //= rfc9293#3.9.2.2
   // Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
@@ -39,4 +40,5 @@ export function packetError(tcp: Tcp, error: PacketError): void {
   //= rfc5927#5.2
   // type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
   if (error.hard && (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED)) tcp.fail(tcb, error.code);
+  return true;
 }

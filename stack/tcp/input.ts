@@ -8,7 +8,7 @@ import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
 import { processAck } from "./ack.ts";
 import { ecnReceived } from "./ecn.ts";
-import { synReceivedAck, synReceivedReset, synSent } from "./handshake.ts";
+import { crossedSyn, simultaneousSynAck, synReceivedAck, synReceivedReset, synSent } from "./handshake.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { acceptText, finAcceptable } from "./text.ts";
@@ -32,6 +32,7 @@ const PAWS_AGE_MS = 24 * 24 * 3600 * 1000;
 export function segmentArrives(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
   tcb.segmentsReceived++;
   if (tcb.state === SYN_SENT) return synSent(tcp, tcb, seg, now);
+  if (tcb.state === SYN_RECEIVED && simultaneousSynAck(tcb, seg)) crossedSyn(tcb, seg);
   if (!sequenceAcceptable(tcp, tcb, seg, now)) return;
   if ((seg.flags & wire.RST) !== 0) return reset(tcp, tcb, seg, now);
   if ((seg.flags & wire.SYN) !== 0) return unexpectedSyn(tcp, tcb, now);
@@ -39,6 +40,7 @@ export function segmentArrives(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   takeTimestamp(tcb, seg, now);
   ecnReceived(tcb, seg);
   tcb.lastReceivedAt = now;
+  tcb.keepAliveProbes = 0;
   if (tcb.state === SYN_RECEIVED && !synReceivedAck(tcp, tcb, seg, now)) return;
   if (!processAck(tcp, tcb, seg, now)) return;
   afterAck(tcp, tcb, now);
@@ -74,7 +76,10 @@ function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): bool
   const before = ((end - tcb.rcvNxt) | 0) < 0 || (length > 0 && ((end - tcb.rcvNxt) | 0) === 0);
   const beyond = ((seg.seq - tcb.rcvEdge) | 0) > 0;
   if (!before && !beyond) return true;
-  if ((flags & wire.RST) !== 0) return false;
+  if ((flags & wire.RST) !== 0) {
+    tcp.statistics.outOfWindow++;
+    return false;
+  }
   if (tcb.state === SYN_RECEIVED && (flags & (wire.SYN | wire.ACK)) === wire.SYN && seg.seq === tcb.irs) {
     tcb.ackNow = true; // our SYN-ACK was lost: again
     tcp.mark(tcb);
@@ -84,7 +89,8 @@ function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): bool
     tcp.statistics.duplicateSegments++;
     reportDuplicate(tcb, seg.seq, end);
   } else tcp.statistics.outOfWindow++;
-  if (tcb.state === TIME_WAIT && (flags & wire.FIN) !== 0) tcp.enterTimeWait(tcb, now);
+  // Only the peer's own FIN, sent again, starts 2 MSL anew: a stranger's could hold the state for ever.
+  if (tcb.state === TIME_WAIT && (flags & wire.FIN) !== 0 && end === tcb.rcvNxt) tcp.enterTimeWait(tcb, now);
   tcp.duplicateAck(tcb, seg, now);
   return false;
 }
@@ -135,6 +141,7 @@ function takeTimestamp(tcb: Tcb, seg: Segment, now: number): void {
 /** Fifth step, by state: what the acknowledgment of our FIN brings about. */
 function afterAck(tcp: Tcp, tcb: Tcb, now: number): void {
   if (!tcb.finSent || tcb.sndUna !== tcb.sndNxt) return;
+  tcb.persistAt = Infinity; // a FIN that went into a closed window needs no probe any more
   if (tcb.state === FIN_WAIT_1) {
     tcb.state = FIN_WAIT_2;
     if (tcb.orphan) tcp.orphaned(tcb);

@@ -167,6 +167,8 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   latestRttMs = 0;
   rtoMs = RTO_MS_INITIAL;
   backoff = 0;
+  /** Times that the first segment in flight was sent again by the timer: R2 bounds them. */
+  retries = 0;
 
   // Deadlines; Infinity when not armed.
   rtoAt = Infinity;
@@ -266,11 +268,16 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     if (n < length) this.sendBlocked = true;
     if (n === 0) return 0;
     const ring = this.sendRing;
-    if (!ring.reserve(ring.count + n, ring.count)) return 0;
-    ring.place(ring.count, bytes, offset, n);
-    ring.count += n;
+    const fits = ring.reserve(ring.count + n, ring.count) ? n : Math.min(n, ring.capacity - ring.count);
+    if (fits < n) {
+      this.sendBlocked = true;
+      this.tcp.starving.add(this, this.tcp.pool.used);
+      if (fits === 0) return 0;
+    }
+    ring.place(ring.count, bytes, offset, fits);
+    ring.count += fits;
     this.tcp.mark(this);
-    return n;
+    return fits;
   }
 
   receive(into: Uint8Array, offset: number, length: number): number {
@@ -297,15 +304,17 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   shutdownRead(): number {
     if (this.state === CLOSED) return ENOTCONN;
     this.readShut = true;
-    this.receiveRing.free();
-    this.ranges?.clear();
+    this.receiveRing.free(); // the ranges stay: what SACK reported must not be asked for again (RFC 2018 section 8)
     return OK;
   }
 
   close(lingerMs?: number): void {
     if (this.orphan) return;
     this.orphan = true;
-    if (this.state === CLOSED || this.state === TIME_WAIT) return;
+    if (this.state === CLOSED || this.state === TIME_WAIT) {
+      this.receiveRing.free(); // what was not read until now never will be
+      return;
+    }
     //= rfc1122#4.2.2.13
     // If such a host issues a CLOSE call while received data is still pending in TCP, or if new data is received after
     // CLOSE is called, its TCP SHOULD send a RST to show that data was lost.
@@ -318,6 +327,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
 
   abort(): void {
     this.orphan = true;
+    if (this.state === CLOSED) this.receiveRing.free();
     this.tcp.abort(this, ECONNABORTED);
   }
 
@@ -332,7 +342,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     if (intervalMs !== undefined) this.keepAliveIntervalMs = intervalMs;
     if (count !== undefined) this.keepAliveCount = count;
     this.keepAliveAt = Infinity;
-    if (on && canSendData(this.state)) this.tcp.armKeepAlive(this);
+    if (on && this.state >= ESTABLISHED && this.state !== TIME_WAIT) this.tcp.armKeepAlive(this);
   }
 
   setUserTimeout(ms: number): number {

@@ -32,6 +32,7 @@ import { sendReset } from "./reset.ts";
 import { RingPool } from "./ring.ts";
 import { Secret } from "./secret.ts";
 import { Spares } from "./spares.ts";
+import { Starving } from "./starving.ts";
 import { noStatistics } from "./statistics.ts";
 import { ConnectionTable } from "./table.ts";
 import { Tcb } from "./tcb.ts";
@@ -39,11 +40,13 @@ import { TimeWaits } from "./time_wait.ts";
 import { TimerHeap } from "./timers.ts";
 import {
   CLOSED,
+  CLOSING,
   EVENT_CLOSED,
   EVENT_ERROR,
   EVENT_READABLE,
   EVENT_WRITABLE,
   FIN_WAIT_2,
+  LAST_ACK,
   LISTEN,
   SYN_SENT,
   type TcpLayer,
@@ -69,6 +72,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly table: ConnectionTable<Tcb>;
   readonly secret: Secret;
   readonly spares: Spares = new Spares();
+  readonly starving: Starving = new Starving();
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
   now = 0;
   nowUs = 0;
@@ -135,7 +139,7 @@ export class Tcp implements TcpLayer, Transport {
     if (port < 0) return EADDRNOTAVAIL;
     if (!free(port)) return EADDRINUSE;
     const old = this.table.get(path.localKey, port, remoteKey, remotePort);
-    if (old !== null) this.fail(old, OK);
+    if (old !== null) this.#timeWaits.succeed(old);
     const tcb = this.make(path, path.localKey, port, remoteKey, remotePort, { ...this.#defaults, ...options });
     tcb.state = SYN_SENT;
     tcb.sndUna = tcb.iss;
@@ -158,6 +162,7 @@ export class Tcp implements TcpLayer, Transport {
     //= rfc6528#3
     // ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M the 4 microsecond timer
     tcb.iss = (this.secret.hash(localKey, remoteKey, (localPort << 16) | remotePort, 1) + Math.floor(this.now * 250)) | 0;
+    tcb.iss = this.#timeWaits.raiseIss(tcb.iss);
     tcb.tsOffset = this.timestampOffset(localKey, remoteKey);
     tcb.rcvWndShift = windowShift(tcb.receiveBufferMax);
     this.table.add(tcb);
@@ -201,14 +206,13 @@ export class Tcp implements TcpLayer, Transport {
 
   #renews(tcb: Tcb, seg: Segment): boolean {
     if (!this.#timeWaits.renewedBy(tcb, seg) || this.listeners.find(tcb.localKey, tcb.localPort) === null) return false;
-    this.statistics.timeWaitReused++;
-    this.fail(tcb, OK);
+    this.#timeWaits.succeed(tcb);
     return true;
   }
 
-  error(error: PacketError, now: number): void {
+  error(error: PacketError, now: number): boolean {
     this.#at(now);
-    packetError(this, error);
+    return packetError(this, error);
   }
 
   // ---- What the machine calls.
@@ -302,8 +306,9 @@ export class Tcp implements TcpLayer, Transport {
     if (tcb.sent !== null) this.spares.returnSent(tcb.sent);
     tcb.sent = null;
     this.releaseRanges(tcb);
+    this.starving.forget(tcb);
     // What the peer sent before it reset the connection is thrown away, as Linux does; after a normal end it can still be read.
-    if (code !== OK || tcb.orphan) tcb.receiveRing.free();
+    if (code !== OK || tcb.orphan || tcb.receiveQueued === 0) tcb.receiveRing.free();
     if (tcb.listener !== null) tcb.listener.forget(tcb);
     tcb.listener = null;
     tcb.raise(EVENT_CLOSED | EVENT_READABLE | EVENT_WRITABLE | (code !== OK ? EVENT_ERROR : 0));
@@ -311,7 +316,10 @@ export class Tcp implements TcpLayer, Transport {
 
   /** RFC 9293 3.10.5: a reset to the peer in every state that has one, then the end. */
   abort(tcb: Tcb, code: number): void {
-    if (tcb.state !== CLOSED && tcb.state !== SYN_SENT && tcb.state !== TIME_WAIT) sendReset(this, tcb);
+    //= rfc9293#3.10.5
+    // CLOSING STATE, LAST-ACK STATE, TIME-WAIT STATE: Respond with "ok" and delete the TCB
+    const closing = (tcb.state === CLOSING || tcb.state === LAST_ACK) && tcb.finSent;
+    if (!closing && tcb.state !== CLOSED && tcb.state !== SYN_SENT && tcb.state !== TIME_WAIT) sendReset(this, tcb);
     this.fail(tcb, code);
   }
 
@@ -324,6 +332,7 @@ export class Tcp implements TcpLayer, Transport {
 
   flush(now: number): void {
     this.#at(now);
+    this.starving.feed(this.pool.used);
     const list = this.#dirty;
     this.#dirty = this.#flushing;
     this.#flushing = list;

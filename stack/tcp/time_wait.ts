@@ -12,7 +12,13 @@ import { EVENT_CLOSED, TIME_WAIT } from "./types.ts";
 /** A connection of our own may take the place of one whose peer's timestamps are older than this (RFC 6191). */
 const REUSE_AFTER_MS = 1000;
 
+/** Numbers left between a connection in TIME-WAIT and the one that takes its place (Linux, tcp_twsk_unique). */
+const ISS_GAP = 65_537;
+
 export class TimeWaits {
+  /** Where the numbers of the next connection begin at the earliest, when it succeeds one in TIME-WAIT. */
+  #floor = 0;
+  #hasFloor = false;
   /** In the order they began to wait. */
   readonly #waiting = new Set<Tcb>();
 
@@ -51,6 +57,23 @@ export class TimeWaits {
     this.tcp.statistics.timeWait--;
   }
 
+  /** Ends `old`, whose four-tuple the connection that is made next takes. */
+  succeed(old: Tcb): void {
+    this.tcp.statistics.timeWaitReused++;
+    this.tcp.fail(old, OK);
+    this.#floor = (old.sndNxt + ISS_GAP) | 0;
+    this.#hasFloor = true;
+  }
+
+  //= rfc9293#3.6.1
+  // it assigns its initial sequence number for the new connection to be larger than the largest sequence number it used on
+  // the previous connection incarnation
+  raiseIss(iss: number): number {
+    const low = this.#hasFloor && ((iss - this.#floor) | 0) < 0;
+    this.#hasFloor = false;
+    return low ? this.#floor : iss;
+  }
+
   /** A four-tuple that a connection of our own may take: free, or in a TIME-WAIT that timestamps let us leave (RFC 6191). */
   reusable(old: Tcb | null): boolean {
     return old === null || (old.state === TIME_WAIT && old.timestamps && this.tcp.now - old.waitSince > REUSE_AFTER_MS);
@@ -59,7 +82,10 @@ export class TimeWaits {
   /** A SYN from the peer that may take the place of `tcb` (RFC 1122 4.2.2.13, RFC 6191). */
   renewedBy(tcb: Tcb, seg: Segment): boolean {
     if ((seg.flags & (SYN | ACK | RST)) !== SYN) return false;
-    const newer = tcb.timestamps && seg.hasTimestamps && ((seg.tsVal - tcb.tsRecent) | 0) > 0;
-    return newer || ((seg.seq - tcb.rcvNxt) | 0) > 0;
+    //= rfc6191#2
+    // If the previous incarnation used timestamps and the timestamp of the SYN is greater than the last one seen, or equal
+    // with a greater sequence number, the request SHOULD be accepted; an older timestamp makes it an old duplicate
+    const age = tcb.timestamps && seg.hasTimestamps ? (seg.tsVal - tcb.tsRecent) | 0 : 0;
+    return age > 0 || (age === 0 && ((seg.seq - tcb.rcvNxt) | 0) > 0);
   }
 }
