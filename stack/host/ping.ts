@@ -140,8 +140,8 @@ export class Pinger {
         if (this.#waiting.get(id) !== waiting) return;
         waiting.sentAt = this.#pump.now();
         const code = this.#ip.sendEcho(remoteKey, identifier, sequence, data, echoOptions(ttl, dontFragment));
-        if (code === EAGAIN) this.#pump.whenRoom(send);
-        else if (code < 0) fail(errorFrom(code, `ping ${formatKey(remoteKey)}`));
+        if (code === EAGAIN) return this.#pump.whenRoom(send);
+        if (code < 0) fail(errorFrom(code, `ping ${formatKey(remoteKey)}`));
         this.#pump.schedule();
       };
       send();

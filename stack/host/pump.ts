@@ -205,7 +205,8 @@ export class Pump {
     this.#timer = null;
     for (const handle of this.#hostTimers) this.clock.clearTimer(handle);
     this.#hostTimers.clear();
-    this.#waitingForRoom.length = 0;
+    // They find the pump closed, and reject.
+    this.#retryRoom();
     for (const port of this.#ports) port.close();
     this.#ports.length = 0;
   }

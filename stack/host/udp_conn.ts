@@ -179,10 +179,12 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   }
 
   #transmit(p: Uint8Array, key: number, port: number): Promise<number> {
+    if (this.#owner.fatal !== null) return Promise.reject(this.#owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     this.#pump.now();
     const count = this.#socket.send(p, 0, p.byteLength, key, port);
-    this.#pump.schedule();
+    // A full device wakes the pump itself when it has room; a run now would only try again, and again.
+    if (count !== EAGAIN) this.#pump.schedule();
     if (count >= 0) return Promise.resolve(count);
     if (count !== EAGAIN) {
       return Promise.reject(errorFrom(count, key === 0 ? undefined : `send to ${formatKey(key)}:${port}`));

@@ -1,6 +1,6 @@
 // The stack as a whole: options, devices that fail, orderly and abrupt ends, limits, and what it shows of itself.
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { cable, type Device, DeviceGoneError, NetStack, type NetStackOptions } from "../../../mod.ts";
+import { cable, codes, type Device, DeviceGoneError, ManualClock, NetStack, type NetStackOptions } from "../../../mod.ts";
 import { moment, outcome, pair, readAll, writeAll } from "./worlds.ts";
 
 Deno.test("bad options are refused before the device is touched", () => {
@@ -99,6 +99,45 @@ Deno.test("a device that is down for a while loses frames, and goes on when it i
   assertEquals(await server.read(buffer), 1);
   client.close();
   server.close();
+});
+
+Deno.test("a device that comes up without a word is found by looking again, four times a second and no more", async () => {
+  const clock = new ManualClock();
+  using all = pair({ client: { clock, seed: 1 }, server: { clock, seed: 2 } });
+  await clock.settle();
+  const [end] = all.ends;
+  const receive = end.receive.bind(end);
+  let looks = 0;
+  end.receive = () => {
+    looks++;
+    return codes.ENETDOWN;
+  };
+  const asking = outcome(() => all.client.ping("10.0.0.1", { timeoutMs: 60_000 }).then(({ size }) => size));
+  await clock.advanceAsync(2000);
+  assert(looks >= 7 && looks <= 12, `${looks} looks in two seconds`);
+  end.receive = receive;
+  assertEquals(await clock.run(asking), "56");
+});
+
+Deno.test("a datagram that waits for room goes out when there is room, and is given up with the stack", async () => {
+  using all = pair();
+  using socket = all.client.listenDatagram({ port: 0 });
+  using server = all.server.listenDatagram({ port: 7 });
+  await all.client.ping("10.0.0.1");
+  const [, end] = all.ends;
+  const transmit = end.transmit;
+  end.transmit = () => codes.EAGAIN;
+  const to: Deno.NetAddr = { transport: "udp", hostname: "10.0.0.1", port: 7 };
+  const sending = socket.send(new Uint8Array(5), to);
+  await moment(5);
+  end.transmit = transmit;
+  await all.client.ping("10.0.0.1");
+  assertEquals(await sending, 5);
+  assertEquals((await server.receive())[0].length, 5);
+  end.transmit = () => codes.EAGAIN;
+  const lost = outcome(() => socket.send(new Uint8Array(5), to));
+  all.client.close();
+  assertEquals(await lost, "ConnectionAborted ECONNABORTED");
 });
 
 Deno.test("close: connections are reset, waiting calls reject, a second close does nothing", async () => {
