@@ -28,8 +28,11 @@ export function noConnection(tcp: Tcp, packet: Packet, seg: Segment, now: number
     return resetStray(tcp, packet, seg);
   }
   if ((seg.flags & wire.ACK) !== 0) return acknowledgment(tcp, listener, packet, seg, now);
-  if ((seg.flags & wire.SYN) === 0) return;
-  if ((seg.flags & wire.FIN) !== 0) return; // SYN with FIN is nobody's honest segment (Linux drops it too)
+  // Without SYN there is nothing to open; SYN with FIN is nobody's honest segment (Linux drops it too).
+  if ((seg.flags & (wire.SYN | wire.FIN)) !== wire.SYN) {
+    tcp.statistics.badHeader++;
+    return;
+  }
   if (!listener.hasRoom || tcp.table.size >= tcp.limits.connectionsMax) {
     tcp.statistics.synDropped++;
     tcp.statistics.listenOverflow++;

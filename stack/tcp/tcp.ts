@@ -19,6 +19,7 @@ import { finish, sum } from "../wire/checksum.ts";
 import * as wire from "../wire/tcp.ts";
 import { Segment } from "../wire/tcp.ts";
 import { earliest, expire, reschedule } from "./expire.ts";
+import { FastOpenCache } from "./fast_open.ts";
 import { updateSendMss, windowShift } from "./handshake.ts";
 import { packetError } from "./icmp_error.ts";
 import { segmentArrives } from "./input.ts";
@@ -71,6 +72,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly pool: RingPool;
   readonly table: ConnectionTable<Tcb>;
   readonly secret: Secret;
+  readonly fastOpenCache: FastOpenCache = new FastOpenCache();
   readonly spares: Spares = new Spares();
   readonly starving: Starving = new Starving();
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
@@ -145,7 +147,7 @@ export class Tcp implements TcpLayer, Transport {
     tcb.sndUna = tcb.iss;
     tcb.sndNxt = (tcb.iss + 1) | 0;
     tcb.silentSince = now;
-    tcb.ackNow = true;
+    tcb.synNow = true;
     this.statistics.activeOpens++;
     this.mark(tcb);
     return tcb;
@@ -162,7 +164,7 @@ export class Tcp implements TcpLayer, Transport {
     //= rfc6528#3
     // ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M the 4 microsecond timer
     tcb.iss = (this.secret.hash(localKey, remoteKey, (localPort << 16) | remotePort, 1) + Math.floor(this.now * 250)) | 0;
-    tcb.iss = this.#timeWaits.raiseIss(tcb.iss);
+    this.#timeWaits.raiseIss(tcb);
     tcb.tsOffset = this.timestampOffset(localKey, remoteKey);
     tcb.rcvWndShift = windowShift(tcb.receiveBufferMax);
     this.table.add(tcb);

@@ -16,9 +16,8 @@ const REUSE_AFTER_MS = 1000;
 const ISS_GAP = 65_537;
 
 export class TimeWaits {
-  /** Where the numbers of the next connection begin at the earliest, when it succeeds one in TIME-WAIT. */
-  #floor = 0;
-  #hasFloor = false;
+  /** Whose place the connection that is made next takes. */
+  #ended: Tcb | null = null;
   /** In the order they began to wait. */
   readonly #waiting = new Set<Tcb>();
 
@@ -61,17 +60,21 @@ export class TimeWaits {
   succeed(old: Tcb): void {
     this.tcp.statistics.timeWaitReused++;
     this.tcp.fail(old, OK);
-    this.#floor = (old.sndNxt + ISS_GAP) | 0;
-    this.#hasFloor = true;
+    this.#ended = old;
   }
 
   //= rfc9293#3.6.1
   // it assigns its initial sequence number for the new connection to be larger than the largest sequence number it used on
   // the previous connection incarnation
-  raiseIss(iss: number): number {
-    const low = this.#hasFloor && ((iss - this.#floor) | 0) < 0;
-    this.#hasFloor = false;
-    return low ? this.#floor : iss;
+  raiseIss(tcb: Tcb): void {
+    const old = this.#ended;
+    this.#ended = null;
+    // Nobody but the peer of the old connection may learn from it where the new one begins.
+    const same = old !== null && old.remoteKey === tcb.remoteKey && old.remotePort === tcb.remotePort &&
+      old.localKey === tcb.localKey && old.localPort === tcb.localPort;
+    if (!same) return;
+    const floor = (old.sndNxt + ISS_GAP) | 0;
+    if (((tcb.iss - floor) | 0) < 0) tcb.iss = floor;
   }
 
   /** A four-tuple that a connection of our own may take: free, or in a TIME-WAIT that timestamps let us leave (RFC 6191). */
