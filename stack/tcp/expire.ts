@@ -53,7 +53,7 @@ function synTimeout(tcp: Tcp, tcb: Tcb): void {
   tcb.timeouts++;
   tcp.statistics.timeouts++;
   tcp.statistics.segmentsRetransmitted++;
-  tcb.ackNow = true;
+  tcb.synNow = true;
   tcp.mark(tcb);
 }
 

@@ -9,6 +9,7 @@ import { sealChecksum } from "../ip/seal.ts";
 import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
 import { ecnSynFlags, negotiateEcn } from "./ecn.ts";
+import { emitFastOpen, fastOpenAnswered, fastOpenSyn, synData } from "./fast_open.ts";
 import { initialWindow } from "./congestion.ts";
 import type { Listener } from "./listener.ts";
 import { textAndFin } from "./input.ts";
@@ -100,7 +101,7 @@ export function sendSyn(tcp: Tcp, tcb: Tcb, now: number): number {
   const at = tx.offset;
   const scale = received ? (tcb.rcvWndShift > 0 || tcb.sndWndShift > 0 ? tcb.rcvWndShift : -1) : offeredShift(tcb);
   const timestamps = received ? tcb.timestamps : options.timestamps ?? true;
-  const length = wire.HEADER_LENGTH + wire.emitSynOptions(
+  let length = wire.HEADER_LENGTH + wire.emitSynOptions(
     view,
     at + wire.HEADER_LENGTH,
     offeredMss(tcb),
@@ -110,16 +111,26 @@ export function sendSyn(tcp: Tcp, tcb: Tcb, now: number): number {
     tcp.timestamp(tcb),
     tcb.tsRecent,
   );
+  length += emitFastOpen(tcp, tcb, view, at + length, length - wire.HEADER_LENGTH);
   tx.length = length;
+  const data = synData(tcp, tcb, length - wire.HEADER_LENGTH);
+  if (data > 0) {
+    tx.payload = tcb.sendRing.memory!; // the ring was filled from its beginning: nothing wraps around yet
+    tx.payloadOffset1 = tcb.sendRing.head;
+    tx.payloadLength1 = data;
+  }
   const flags = (received ? wire.SYN | wire.ACK : wire.SYN) | ecnSynFlags(tcb, received);
   const window = Math.min(65535, tcb.receiveLimit);
   wire.emit(view, at, (tcb.localPort << 16) | tcb.remotePort, tcb.iss, received ? tcb.rcvNxt : 0, length, flags, window);
   sealChecksum(tx, tcb.path, PROTO_TCP, wire.CHECKSUM);
   const code = tcp.ip.send(tcb.path, PROTO_TCP, tx, tcb.sendOptions);
   if (code === EAGAIN) {
-    tcb.ackNow = true;
+    tcb.synNow = true;
     return code;
   }
+  tcb.synNow = tcb.ackNow = false;
+  // What went out once may be acknowledged, also when it is not sent again.
+  if (!received && data > 0) tcb.sndNxt = (tcb.iss + 1 + data) | 0;
   tcb.segmentsSent++;
   tcp.statistics.segmentsSent++;
   tcb.lastSentAt = now;
@@ -142,8 +153,9 @@ export function listenSyn(tcp: Tcp, tcb: Tcb, listener: Listener, seg: Segment, 
   tcb.sndUna = tcb.iss;
   tcb.sndNxt = (tcb.iss + 1) | 0;
   tcb.silentSince = now;
-  tcb.ackNow = true;
+  tcb.synNow = true;
   tcp.mark(tcb);
+  fastOpenSyn(tcp, tcb, listener, seg, now);
 }
 
 /** RFC 9293 3.10.7.3. */
@@ -164,7 +176,8 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
   if ((flags & wire.SYN) === 0) return;
   takeSynOptions(tcp, tcb, seg, now);
   if (hasAck) {
-    tcb.sndUna = seg.ack;
+    fastOpenAnswered(tcp, tcb, seg);
+    tcb.sndUna = tcb.sndNxt = seg.ack;
     if (tcb.backoff === 0) measureRtt(tcb, now - tcb.lastSentAt);
     establish(tcp, tcb, now);
     tcb.ackNow = true;
@@ -181,7 +194,8 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
   // A TCP implementation MUST support simultaneous open attempts (MUST-10).
   tcb.state = SYN_RECEIVED;
   tcb.rtoAt = Infinity;
-  tcb.ackNow = true;
+  tcb.sndNxt = (tcb.iss + 1) | 0;
+  tcb.synNow = true;
   tcp.mark(tcb);
 }
 
@@ -210,8 +224,8 @@ export function establish(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.silentSince = now;
   if (tcb.writeShut) moveAfterFinQueued(tcb);
   if (tcb.keepAlive) tcp.armKeepAlive(tcb);
-  if (tcb.listener !== null) tcb.listener.established(tcb);
-  else tcb.raise(EVENT_CONNECTED);
+  if (tcb.listener !== null && !tcb.fastOpened) tcb.listener.established(tcb);
+  else if (!tcb.fastOpened) tcb.raise(EVENT_CONNECTED);
 }
 
 /** Both ends opened at once, and this is the peer's SYN with the acknowledgment of ours (RFC 9293 figure 8, line 6). */
@@ -229,19 +243,20 @@ export function crossedSyn(tcb: Tcb, seg: Segment): void {
 
 /** The fifth step in SYN-RECEIVED: RFC 9293 3.10.7.4. False when the segment is not to be processed further. */
 export function synReceivedAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boolean {
-  if (((seg.ack - tcb.sndUna) | 0) <= 0 || ((seg.ack - tcb.sndNxt) | 0) > 0) {
+  const low = tcb.fastOpened ? -1 : 0; // there the SYN counts as acknowledged already
+  if (((seg.ack - tcb.sndUna) | 0) <= low || ((seg.ack - tcb.sndNxt) | 0) > 0) {
     // If the segment acknowledgment is not acceptable, form a reset segment <SEQ=SEG.ACK><CTL=RST> and send it.
     resetFor(tcp, tcb.path, tcb, seg);
     return false;
   }
   const { listener } = tcb;
-  if (listener !== null && !listener.hasRoom) {
+  if (listener !== null && !tcb.fastOpened && !listener.hasRoom) {
     // Nobody accepts: the peer's data will come again, and by then there may be room (Linux does the same).
     tcp.statistics.listenOverflow++;
     return false;
   }
   if (tcb.backoff === 0) measureRtt(tcb, now - tcb.lastSentAt);
-  tcb.sndUna = seg.ack;
+  if (!tcb.fastOpened) tcb.sndUna = seg.ack;
   tcb.sndWnd = tcb.maxSndWnd = seg.window << tcb.sndWndShift;
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;
@@ -251,5 +266,5 @@ export function synReceivedAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): b
 
 /** A valid reset in SYN-RECEIVED: back to LISTEN without a word, or a refusal of our own open. */
 export function synReceivedReset(tcp: Tcp, tcb: Tcb): void {
-  tcp.fail(tcb, tcb.listener !== null ? ECONNRESET : ECONNREFUSED);
+  tcp.fail(tcb, tcb.listener !== null || tcb.fastOpened ? ECONNRESET : ECONNREFUSED);
 }

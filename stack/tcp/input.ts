@@ -81,7 +81,7 @@ function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): bool
     return false;
   }
   if (tcb.state === SYN_RECEIVED && (flags & (wire.SYN | wire.ACK)) === wire.SYN && seg.seq === tcb.irs) {
-    tcb.ackNow = true; // our SYN-ACK was lost: again
+    tcb.synNow = true; // our SYN-ACK was lost: again
     tcp.mark(tcb);
     return false;
   }

@@ -30,12 +30,14 @@ export function output(tcp: Tcp, tcb: Tcb, now: number): number {
   if (state === CLOSED) return OK;
   if (tcb.path.stale) tcp.renewPath(tcb);
   if (state === SYN_SENT || state === SYN_RECEIVED) {
-    if (!tcb.ackNow) return OK;
-    tcb.ackNow = false;
-    return sendSyn(tcp, tcb, now);
+    const code = tcb.synNow ? sendSyn(tcp, tcb, now) : OK;
+    if (code !== OK || !tcb.fastOpened) return code;
   }
   let code: number = OK;
-  if (state === ESTABLISHED || state === CLOSE_WAIT || state === FIN_WAIT_1 || state === CLOSING || state === LAST_ACK) {
+  if (
+    state === ESTABLISHED || state === SYN_RECEIVED || state === CLOSE_WAIT || state === FIN_WAIT_1 || state === CLOSING ||
+    state === LAST_ACK
+  ) {
     if (tcb.lostBytes > 0) code = retransmitLost(tcp, tcb, now);
     const before = tcb.sndNxt;
     if (code === OK) code = sendNew(tcp, tcb, now);

@@ -4,11 +4,17 @@
  * @module
  */
 import type { Tcb } from "./tcb.ts";
-import { CLOSE_WAIT, ESTABLISHED, FIN_WAIT_1, LAST_ACK } from "./types.ts";
+import { CLOSE_WAIT, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_RECEIVED, SYN_SENT } from "./types.ts";
 
 /** The user may still write in this state. */
 export function canSendData(state: number): boolean {
   return state === ESTABLISHED || state === CLOSE_WAIT;
+}
+
+/** The same, with the exceptions that Fast Open makes (RFC 7413): before the SYN goes out, and before its ACK has come. */
+export function mayWrite(tcb: Tcb): boolean {
+  return canSendData(tcb.state) || (tcb.state === SYN_RECEIVED && tcb.fastOpened) ||
+    (tcb.state === SYN_SENT && tcb.options.fastOpen === true);
 }
 
 /**

@@ -21,6 +21,8 @@ export function noStatistics(): TcpStatistics {
     noListener: 0,
     listenOverflow: 0,
     synDropped: 0,
+    fastOpens: 0,
+    fastOpenRefused: 0,
     synCookiesSent: 0,
     synCookiesReceived: 0,
     synCookiesFailed: 0,

@@ -19,7 +19,7 @@ import type { Tcp } from "./tcp.ts";
 import type { Timed } from "./timers.ts";
 import type { TcpInfo, TcpOptions, TcpSocket } from "./types.ts";
 import { CLOSE_WAIT, CLOSED, ESTABLISHED, EVENT_WRITABLE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
-import { canSendData, moveAfterFinQueued } from "./states.ts";
+import { mayWrite, moveAfterFinQueued } from "./states.ts";
 import { measureReader } from "./window.ts";
 
 /** What recovery is going on. */
@@ -159,6 +159,11 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   ecnEcho = false;
   ecnCwr = false;
   ecnPoint = 0;
+  // Fast Open (RFC 7413): data came with the SYN and was taken; the SYN-ACK carries a cookie.
+  fastOpened = false;
+  fastOpenWanted = false;
+  /** A SYN or SYN-ACK is to be sent at the next flush. */
+  synNow = false;
 
   // Round-trip time (RFC 6298).
   srttMs = 0;
@@ -261,7 +266,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   send(bytes: Uint8Array, offset: number, length: number): number {
     if (this.error !== 0) return this.error;
     if (this.writeShut) return EPIPE;
-    if (!canSendData(this.state)) return this.state === SYN_SENT || this.state === SYN_RECEIVED ? EAGAIN : ENOTCONN;
+    if (!mayWrite(this)) return this.state === SYN_SENT || this.state === SYN_RECEIVED ? EAGAIN : ENOTCONN;
     // The limit follows the congestion window, so that a long fat path is filled and a short one costs little memory.
     this.sendLimit = Math.min(this.sendBufferMax, Math.max(this.sendLimit, 2 * this.cwnd));
     const n = Math.min(length, this.sendSpace);
@@ -294,7 +299,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
 
   shutdownWrite(): number {
     if (this.writeShut) return OK;
-    if (!canSendData(this.state)) return this.error !== 0 ? this.error : ENOTCONN;
+    if (!mayWrite(this)) return this.error !== 0 ? this.error : ENOTCONN;
     this.writeShut = true;
     moveAfterFinQueued(this);
     this.tcp.mark(this);

@@ -75,6 +75,8 @@ export interface TcpOptions {
   sack?: boolean;
   /** ECN (RFC 3168): true asks for it, "accept" (default, as Linux) uses it when the peer asks, false never. */
   ecn?: boolean | "accept";
+  /** Fast Open (RFC 7413): a listener gives out cookies and takes data in SYNs; a connection puts what is sent first into its SYN. */
+  fastOpen?: boolean;
   /** "cubic" (default), "reno", or a maker of a module of your own: one call a connection. */
   congestionControl?: "cubic" | "reno" | (() => CongestionControl);
   /** TTL and DSCP of what is sent. Default 64 and 0. */
@@ -248,8 +250,15 @@ export interface TcpStatistics {
   listenOverflow: number;
   /** SYNs dropped. */
   synDropped: number;
+  /** Data in a SYN that was taken, by us or by the peer; and that a peer did not take. */
+  fastOpens: number;
+  /** Data in a SYN that a peer did not take. */
+  fastOpenRefused: number;
+  /** SYNs beyond the queue that were answered with a cookie. */
   synCookiesSent: number;
+  /** Connections that came back with a good cookie. */
   synCookiesReceived: number;
+  /** Cookies that were wrong or too old. */
   synCookiesFailed: number;
   /** Segments outside of the window. */
   outOfWindow: number;

@@ -46,6 +46,7 @@ const OPTION_WINDOW_SCALE = 3;
 const OPTION_SACK_PERMITTED = 4;
 const OPTION_SACK = 5;
 const OPTION_TIMESTAMPS = 8;
+const OPTION_FAST_OPEN = 34;
 /** NOP NOP TS length 10: how everybody aligns the timestamps (RFC 7323 appendix A). */
 const ALIGNED_TIMESTAMPS = 0x0101080a;
 
@@ -72,6 +73,9 @@ export class Segment {
   mss = -1;
   windowScale = -1;
   sackPermitted = false;
+  /** Bytes of the Fast Open cookie (RFC 7413): 0 for a request, -1 without the option. */
+  fastOpenLength = -1;
+  readonly fastOpenCookie: Uint8Array<ArrayBuffer> = new Uint8Array(16);
   /** The IP header carried CE (RFC 3168): filled in by TCP, not by `parse`. */
   congestionExperienced = false;
   /** Left and right edges, in pairs. */
@@ -103,6 +107,7 @@ export function parse(view: DataView, offset: number, length: number, into: Segm
   into.sackCount = 0;
   into.mss = into.windowScale = -1;
   into.sackPermitted = false;
+  into.fastOpenLength = -1;
   if (headerLength === HEADER_LENGTH) return true;
   if (headerLength === HEADER_LENGTH + 12 && view.getUint32(offset + HEADER_LENGTH) === ALIGNED_TIMESTAMPS) {
     into.hasTimestamps = true;
@@ -143,6 +148,9 @@ function parseOptions(view: DataView, from: number, end: number, into: Segment):
       into.windowScale = view.getUint8(at + 2);
     } else if (kind === OPTION_SACK_PERMITTED && size === 2) {
       into.sackPermitted = true;
+    } else if (kind === OPTION_FAST_OPEN && (size === 2 || (size >= 6 && size <= 18 && size % 2 === 0))) {
+      into.fastOpenLength = size - 2;
+      for (let i = 0; i < size - 2; i++) into.fastOpenCookie[i] = view.getUint8(at + 2 + i);
     }
     at += size;
   }
@@ -206,6 +214,15 @@ export function emitSynOptions(
     at += 4;
   }
   return at - offset;
+}
+
+/** Head of a Fast Open option with room for `length` cookie bytes at its end, NOPs in front. Returns the bytes of it all. */
+export function emitFastOpenHead(view: DataView, offset: number, length: number): number {
+  const padding = (4 - ((2 + length) & 3)) & 3;
+  for (let i = 0; i < padding; i++) view.setUint8(offset + i, OPTION_NOP);
+  view.setUint8(offset + padding, OPTION_FAST_OPEN);
+  view.setUint8(offset + padding + 1, 2 + length);
+  return padding + 2 + length;
 }
 
 /** Head of a SACK option for `blocks` blocks; the edges follow at `offset + 4`. Returns the bytes of the whole option. */
