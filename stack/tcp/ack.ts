@@ -19,6 +19,7 @@ import { LOST, PROBE, RETRANSMITTED, SACKED, type SentQueue } from "./sent.ts";
 import { LOSS, OPEN, RECOVERY, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { ecnAcknowledged } from "./ecn.ts";
+import { mtuProbeArrived } from "./path_probe.ts";
 import { probeAcknowledged, scheduleProbe } from "./tlp.ts";
 import { undoIfSpurious } from "./undo.ts";
 import { EVENT_DRAINED } from "./types.ts";
@@ -148,6 +149,7 @@ function take(tcb: Tcb, sent: SentQueue, bytes: number, nowUs: number): void {
     tcb.sackedBytes -= bytes;
     return;
   }
+  if (tcb.mtuProbeSize !== 0 && sent.end(0) === tcb.mtuProbeEnd) mtuProbeArrived(tcb);
   if ((flags & LOST) !== 0) tcb.lostBytes -= bytes;
   if ((flags & (LOST | RETRANSMITTED)) === LOST) originalArrived = tcb.sack;
   delivered += bytes;
@@ -212,6 +214,7 @@ function markSacked(tcb: Tcb, left: number, right: number, nowUs: number): void 
     if ((flags & SACKED) !== 0) continue;
     if (((sent.end(index) - right) | 0) > 0) sent.split(index, right);
     const bytes = (sent.end(index) - sent.start(index)) | 0;
+    if (tcb.mtuProbeSize !== 0 && sent.end(index) === tcb.mtuProbeEnd) mtuProbeArrived(tcb);
     if ((flags & LOST) !== 0) tcb.lostBytes -= bytes;
     if ((flags & (LOST | RETRANSMITTED)) === LOST) originalArrived = true;
     tcb.sackedBytes += bytes;

@@ -6,6 +6,7 @@
 import { ETIMEDOUT, OK } from "../codes.ts";
 import * as wire from "../wire/tcp.ts";
 import { output, retransmit, sendProbe, sendSegment } from "./output.ts";
+import { suspectBlackHole } from "./path_probe.ts";
 import { detectLoss, enterLoss, enterRecovery } from "./recovery.ts";
 import { probeTimeout } from "./tlp.ts";
 import { currentRto, RTO_MS_MAX } from "./rtt.ts";
@@ -70,6 +71,7 @@ function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   }
   tcb.timeouts++;
   tcp.statistics.timeouts++;
+  suspectBlackHole(tcb);
   enterLoss(tcb, now);
   if (retransmit(tcp, tcb, 0, tcb.sendMss, now) === OK) {
     tcb.retries++;

@@ -17,6 +17,7 @@ import { resetFor } from "./reset.ts";
 import { measureRtt, RTO_MS_MAX } from "./rtt.ts";
 import { moveAfterFinQueued } from "./states.ts";
 import type { Tcb } from "./tcb.ts";
+import { advertisedTimeout, takeUserTimeout } from "./user_timeout.ts";
 import type { Tcp } from "./tcp.ts";
 import { ESTABLISHED, EVENT_CONNECTED, SYN_RECEIVED } from "./types.ts";
 
@@ -50,7 +51,8 @@ export function updateSendMss(tcb: Tcb): void {
   const fits = tcb.path.mtu - tcb.path.ipHeaderLength - wire.HEADER_LENGTH;
   const options = tcb.timestamps ? wire.TIMESTAMPS_LENGTH : 0;
   const asked = tcb.options.maxSegmentSize ?? 0;
-  const mss = Math.min(tcb.peerMss, fits, asked > 0 ? asked : 65535) - options;
+  let mss = Math.min(tcb.peerMss, fits, asked > 0 ? asked : 65535) - options;
+  if (tcb.mssClamp > 0) mss = Math.min(mss, tcb.mssClamp);
   tcb.sendMss = Math.max(8, mss);
   // A window of less than one segment would never let one go.
   if (tcb.cwnd > 0 && tcb.cwnd < tcb.sendMss) tcb.cwnd = tcb.sendMss;
@@ -74,6 +76,7 @@ export function takeSynOptions(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   negotiateEcn(tcb, seg, options.ecn === true && tcb.backoff === 0);
   // What a full segment of the peer carries: the MSS does not know of options, the text does (RFC 6691).
   tcb.receiveMss = Math.max(MSS_MIN, offeredMss(tcb)) - (tcb.timestamps ? wire.TIMESTAMPS_LENGTH : 0);
+  takeUserTimeout(tcb, seg);
   updateSendMss(tcb);
   tcb.cwnd = initialWindow(tcb.sendMss);
   //= rfc9293#3.10.7.2
@@ -111,6 +114,9 @@ export function sendSyn(tcp: Tcp, tcb: Tcb, now: number): number {
     tcp.timestamp(tcb),
     tcb.tsRecent,
   );
+  if (options.userTimeoutOption === true && length < wire.HEADER_LENGTH + 36) {
+    length += wire.emitUserTimeout(view, at + length, advertisedTimeout(tcb));
+  }
   length += emitFastOpen(tcp, tcb, view, at + length, length - wire.HEADER_LENGTH);
   tx.length = length;
   const data = synData(tcp, tcb, length - wire.HEADER_LENGTH);

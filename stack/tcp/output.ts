@@ -17,6 +17,7 @@ import { CLOSE_WAIT, CLOSED, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_REC
 import { windowField } from "./window.ts";
 import { ECT0 } from "./ecn.ts";
 import { sendSyn } from "./handshake.ts";
+import { probeWanted, sendMtuProbe } from "./path_probe.ts";
 import { scheduleProbe } from "./tlp.ts";
 import { noteRetransmission } from "./undo.ts";
 import { currentRto } from "./rtt.ts";
@@ -107,6 +108,11 @@ function sendNew(tcp: Tcp, tcb: Tcb, now: number): number {
     if (budget === 0) {
       tcp.mark(tcb);
       break;
+    }
+    if (tcb.mssClamp > 0 && probeWanted(tcb, now)) {
+      const code = sendMtuProbe(tcp, tcb, now);
+      if (code !== OK) return code === EAGAIN ? code : OK;
+      continue;
     }
     const n = sendable(tcb);
     if (n < 0) break;
@@ -203,7 +209,7 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
     tx.payloadOffset1 = from;
     tx.payloadLength1 = Math.min(data, memory.bytes.length - from);
     tx.payloadLength2 = data - tx.payloadLength1;
-    if (data > tcb.sendMss) tx.segmentSize = tcb.sendMss;
+    if (data > tcb.sendMss && data !== tcb.mtuProbeSize) tx.segmentSize = tcb.sendMss;
   }
   let tos = tcb.options.tos ?? 0;
   if (tcb.ecn) {

@@ -7,6 +7,7 @@
 import type { SentQueue } from "./sent.ts";
 import { LOST, RETRANSMITTED, SACKED } from "./sent.ts";
 import type { Tcb } from "./tcb.ts";
+import { mtuProbeLost } from "./path_probe.ts";
 import { noteReduction } from "./undo.ts";
 import { LOSS, OPEN, RECOVERY } from "./tcb.ts";
 
@@ -67,7 +68,7 @@ export function detectLoss(tcb: Tcb, now: number, nowUs: number): boolean {
     const remaining = (sent.time(i) + tcb.rackRttUs + window - nowUs) | 0;
     if (remaining <= 0) {
       markLost(tcb, sent, i);
-      marked = true;
+      if (!mtuProbeLost(tcb, sent, i)) marked = true;
     } else if (remaining > wait) wait = remaining;
   }
   if (wait > 0) tcb.reorderAt = now + wait / 1000 + 0.001;

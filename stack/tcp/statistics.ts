@@ -37,6 +37,8 @@ export function noStatistics(): TcpStatistics {
     spuriousRecoveries: 0,
     tailProbes: 0,
     ecnReductions: 0,
+    blackHoles: 0,
+    mtuProbes: 0,
     zeroWindowProbes: 0,
     keepAliveProbes: 0,
     delayedAcks: 0,

@@ -159,6 +159,12 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   ecnEcho = false;
   ecnCwr = false;
   ecnPoint = 0;
+  // Path probing (RFC 4821): 0 until a black hole was met; then the segment that is known to pass, and the one to reach for.
+  mssClamp = 0;
+  mssHigh = 0;
+  mssSearchAt = 0;
+  mtuProbeSize = 0;
+  mtuProbeEnd = 0;
   // Fast Open (RFC 7413): data came with the SYN and was taken; the SYN-ACK carries a cookie.
   fastOpened = false;
   fastOpenWanted = false;

@@ -61,6 +61,8 @@ export interface TcpOptions {
   keepAliveCount?: number;
   /** RFC 5482: give up when sent data is not acknowledged for so long; 0 = by number of retransmissions (default). */
   userTimeoutMs?: number;
+  /** Exchange user timeouts with the peer (RFC 5482). Default false. */
+  userTimeoutOption?: boolean;
   /** Largest receive and send buffer in bytes. They start small and grow as needed. Default 4 MiB each. */
   receiveBufferMax?: number;
   /** Largest send buffer in bytes. Default 4 MiB. */
@@ -283,6 +285,9 @@ export interface TcpStatistics {
   /** Times that the window shrank because of a congestion mark. */
   ecnReductions: number;
   /** Probes of a closed window sent. */
+  /** Paths that dropped full segments in silence, and segments sent to find out what passes (RFC 4821). */
+  blackHoles: number;
+  mtuProbes: number;
   zeroWindowProbes: number;
   /** Keep-alive probes sent. */
   keepAliveProbes: number;

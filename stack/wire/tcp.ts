@@ -46,6 +46,7 @@ const OPTION_WINDOW_SCALE = 3;
 const OPTION_SACK_PERMITTED = 4;
 const OPTION_SACK = 5;
 const OPTION_TIMESTAMPS = 8;
+const OPTION_USER_TIMEOUT = 28;
 const OPTION_FAST_OPEN = 34;
 /** NOP NOP TS length 10: how everybody aligns the timestamps (RFC 7323 appendix A). */
 const ALIGNED_TIMESTAMPS = 0x0101080a;
@@ -76,6 +77,8 @@ export class Segment {
   /** Bytes of the Fast Open cookie (RFC 7413): 0 for a request, -1 without the option. */
   fastOpenLength = -1;
   readonly fastOpenCookie: Uint8Array<ArrayBuffer> = new Uint8Array(16);
+  /** RFC 5482, in milliseconds; -1 without the option. */
+  userTimeoutMs = -1;
   /** The IP header carried CE (RFC 3168): filled in by TCP, not by `parse`. */
   congestionExperienced = false;
   /** Left and right edges, in pairs. */
@@ -107,7 +110,7 @@ export function parse(view: DataView, offset: number, length: number, into: Segm
   into.sackCount = 0;
   into.mss = into.windowScale = -1;
   into.sackPermitted = false;
-  into.fastOpenLength = -1;
+  into.fastOpenLength = into.userTimeoutMs = -1;
   if (headerLength === HEADER_LENGTH) return true;
   if (headerLength === HEADER_LENGTH + 12 && view.getUint32(offset + HEADER_LENGTH) === ALIGNED_TIMESTAMPS) {
     into.hasTimestamps = true;
@@ -148,6 +151,9 @@ function parseOptions(view: DataView, from: number, end: number, into: Segment):
       into.windowScale = view.getUint8(at + 2);
     } else if (kind === OPTION_SACK_PERMITTED && size === 2) {
       into.sackPermitted = true;
+    } else if (kind === OPTION_USER_TIMEOUT && size === 4) {
+      const value = view.getUint16(at + 2);
+      into.userTimeoutMs = (value & 0x7fff) * ((value & 0x8000) !== 0 ? 60_000 : 1000);
     } else if (kind === OPTION_FAST_OPEN && (size === 2 || (size >= 6 && size <= 18 && size % 2 === 0))) {
       into.fastOpenLength = size - 2;
       for (let i = 0; i < size - 2; i++) into.fastOpenCookie[i] = view.getUint8(at + 2 + i);
@@ -214,6 +220,14 @@ export function emitSynOptions(
     at += 4;
   }
   return at - offset;
+}
+
+/** A user timeout option (RFC 5482 section 3.2): seconds, or minutes where seconds don't fit. Returns the bytes of it. */
+export function emitUserTimeout(view: DataView, offset: number, ms: number): number {
+  const seconds = Math.ceil(ms / 1000);
+  const value = seconds <= 0x7fff ? seconds : 0x8000 | Math.min(0x7fff, Math.ceil(seconds / 60));
+  view.setUint32(offset, (OPTION_USER_TIMEOUT << 24) | (4 << 16) | value);
+  return 4;
 }
 
 /** Head of a Fast Open option with room for `length` cookie bytes at its end, NOPs in front. Returns the bytes of it all. */
