@@ -69,6 +69,8 @@ export class Peer {
   seq = 0;
   ack = 0;
   window: number;
+  /** The host's last timestamp. */
+  lastStamp = 0;
   /** Put into every segment, after the handshake. */
   options: () => readonly number[] = () => [];
 
@@ -85,6 +87,8 @@ export class Peer {
   #see(bytes: Uint8Array): void {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const header = (bytes[12] >> 4) * 4;
+    const at = header >= 32 && view.getUint32(20) === 0x0101080a ? 24 : header >= 36 && view.getUint16(26) === 0x080a ? 28 : 0;
+    if (at !== 0) this.lastStamp = view.getUint32(at);
     if ((bytes[13] & 2) !== 0) this.iss = view.getInt32(4);
     this.out.push({
       at: this.pair.now,
@@ -149,12 +153,19 @@ export class Peer {
     return this.tcb.receive(into, 0, length);
   }
 
+  /** A SYN with timestamps obliges: the peer's clock is the pair's, and it echoes what it saw last. */
+  #afterSyn(given: PeerOptions): void {
+    if (!(given.syn ?? []).join().includes("8,10")) return;
+    this.options = () => stamps(Math.floor(this.pair.now), this.lastStamp);
+  }
+
   /** A connection that the peer opened. */
   static accepted(given: PeerOptions = {}): Peer {
     const peer = new Peer(given);
     const listener = peer.host.listen(0, HOST_PORT, given.backlog ?? 16) as Listener;
     peer.send({ flags: "S", seq: 0, ack: 0, options: given.syn ?? mss(1460) });
     peer.seq = peer.ack = 1;
+    peer.#afterSyn(given);
     peer.send({});
     peer.tcb = listener.accept() as Tcb;
     if (typeof peer.tcb === "number") throw new Error("not accepted");
@@ -179,6 +190,7 @@ export class Peer {
     const peer = Peer.connecting(given);
     peer.seq = peer.ack = 1;
     peer.send({ flags: "SA", seq: 0, options: given.syn ?? mss(1460) });
+    peer.#afterSyn(given);
     return peer;
   }
 }
