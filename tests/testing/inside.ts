@@ -7,4 +7,6 @@ import { setLoopbackUp } from "./loopback.ts";
 
 setLoopbackUp();
 const child = new Deno.Command(Deno.execPath(), { args: Deno.args }).spawn();
+// Whoever ends this means the tests.
+Deno.addSignalListener("SIGTERM", () => child.kill("SIGTERM"));
 Deno.exit((await child.status).code);

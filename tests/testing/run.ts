@@ -11,6 +11,12 @@ import { bold, green, red, yellow } from "@std/fmt/colors";
 import { findEnclosure } from "../../examples/demo/enclosure.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
+/** A test that hangs must fail the run, in the time that a CI gives it. */
+const PLAIN_LIMIT_MS = 6 * 60_000;
+const KERNEL_LIMIT_MS = 9 * 60_000;
+const LONG_LIMIT_MS = 90 * 60_000;
+/** Tests compare our datagram sockets with Deno's own, which are still behind a flag. */
+const TEST = ["test", "-A", "--unstable-net"];
 
 interface Totals {
   passed: number;
@@ -45,10 +51,16 @@ function needsKernel(path: string): boolean {
   return /TAPIOCA_KERNEL|\/(namespace|kernel)\.ts"/.test(Deno.readTextFileSync(ROOT + path));
 }
 
-async function run(command: string[], env: Record<string, string> = {}): Promise<number> {
+async function run(command: string[], env: Record<string, string> = {}, limitMs = LONG_LIMIT_MS): Promise<number> {
   const [program, ...args] = command;
   const child = new Deno.Command(program, { args, cwd: ROOT, env, stdin: "null" }).spawn();
-  return (await child.status).code;
+  const timer = setTimeout(() => {
+    console.error(red(`Not done in ${limitMs / 60_000} minutes: ended`));
+    child.kill("SIGTERM");
+  }, limitMs);
+  const { code } = await child.status;
+  clearTimeout(timer);
+  return code;
 }
 
 /** Counts what a JUnit report says. A run that died before it wrote one is one failure. */
@@ -71,7 +83,9 @@ async function runFiles(prefix: string[], files: string[], env: Record<string, s
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
   const report = Deno.makeTempFileSync({ prefix: "tapioca_", suffix: ".xml" });
   Deno.removeSync(report);
-  const code = await run([...prefix, Deno.execPath(), ...flags, `--junit-path=${report}`, ...files], env);
+  const ordinary = prefix.length === 0 ? PLAIN_LIMIT_MS : KERNEL_LIMIT_MS;
+  const limitMs = env.TAPIOCA_LONG === "1" ? LONG_LIMIT_MS : ordinary;
+  const code = await run([...prefix, Deno.execPath(), ...flags, `--junit-path=${report}`, ...files], env, limitMs);
   const totals = count(report, code);
   await Deno.remove(report).catch(() => {});
   return totals;
@@ -92,10 +106,10 @@ async function test(long: boolean, chosen: string[]): Promise<boolean> {
   const enclosure = findEnclosure();
   // Everything that may have to be downloaded is, before there is no network.
   if (kernelFiles.length > 0) await run([Deno.execPath(), "cache", "-q", ...kernelFiles], {});
-  const plain = await runFiles([], plainFiles, env, ["test", "-A", "--parallel"]);
-  const inside = ["run", "-A", "tests/testing/inside.ts", "test", "-A"];
+  const plain = await runFiles([], plainFiles, env, [...TEST, "--parallel"]);
+  const inside = ["run", "-A", "tests/testing/inside.ts", ...TEST];
   const kernel = enclosure.prefix === null
-    ? await runFiles([], kernelFiles, env, ["test", "-A"])
+    ? await runFiles([], kernelFiles, env, TEST)
     : await runFiles(enclosure.prefix, kernelFiles, { ...env, TAPIOCA_KERNEL: "1" }, inside);
   const missing = readSkips(skips);
   Deno.removeSync(skips);
