@@ -14,7 +14,21 @@ const ROOMS: { room: RegExp; may: RegExp[] }[] = [
   { room: /^stack\/udp\//, may: [/^stack\/(device|codes)\.ts$/, /^stack\/(wire|ip|udp)\//] },
   { room: /^stack\/tcp\//, may: [/^stack\/(device|codes)\.ts$/, /^stack\/(wire|ip|tcp)\//] },
   { room: /^stack\/host\//, may: [/^stack\//, /^node:/] },
-  { room: /^drivers\//, may: [/^drivers\//, /^ffi\//, /^stack\/(device|codes)\.ts$/, /^stack\/wire\//, /^node:/] },
+  // A simulated network is made of devices and of whole hosts: it stands above both.
+  { room: /^drivers\/network\.ts$/, may: [/^drivers\//, /^stack\/(device\.ts$|host\/)/] },
+  {
+    room: /^drivers\//,
+    may: [
+      /^drivers\//,
+      /^ffi\//,
+      /^stack\/(device|codes)\.ts$/,
+      /^stack\/wire\//,
+      // What faults need: time and chance, which are given to them, and what the stack itself does for devices without offload.
+      /^stack\/host\/(clock|random)\.ts$/,
+      /^stack\/ip\/offload\.ts$/,
+      /^node:/,
+    ],
+  },
   { room: /^mod\.ts$/, may: [/^drivers\//, /^stack\//] },
   { room: /^examples\//, may: [/^examples\//, /^mod\.ts$/, /^@std\//, /^node:/] },
 ];
