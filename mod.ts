@@ -58,6 +58,22 @@ export {
 } from "./stack/device.ts";
 export * as codes from "./stack/codes.ts";
 export { cable, type CableEnd, type CableOptions } from "./drivers/cable.ts";
+export type { BurstLoss, LinkConditions, QueueConditions } from "./drivers/conditions.ts";
+export type { DirectionStatistics } from "./drivers/pipe.ts";
+export { type FaultConditions, type FaultOptions, faults, type FaultyDevice } from "./drivers/faults.ts";
+export {
+  type HostNodeOptions,
+  Network,
+  type NetworkNode,
+  type NetworkOptions,
+  type NetworkPort,
+  type RouterOptions,
+  type RunOptions,
+} from "./drivers/network.ts";
+export type { NetworkLink, NetworkLinkOptions, NetworkLinkStatistics } from "./drivers/link.ts";
+export type { NetworkSwitch, SwitchOptions, SwitchStatistics } from "./drivers/switch.ts";
+export type { AttachedDevice } from "./drivers/attached.ts";
+export { NetworkDeadlockError } from "./drivers/network_time.ts";
 export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
 export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";

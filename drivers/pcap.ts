@@ -226,7 +226,8 @@ class PcapTap implements Device, FrameSink {
   }
 }
 
-function fileSink(path: string): PcapSink {
+/** Writes to a file, created or overwritten. */
+export function fileSink(path: string): PcapSink {
   const file = Deno.openSync(path, { write: true, create: true, truncate: true });
   return {
     write(bytes: Uint8Array): void {

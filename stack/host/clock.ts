@@ -98,6 +98,26 @@ export class ManualClock implements Clock {
     return count;
   }
 
+  /** When the next timer rings, in milliseconds; Infinity when none is set. */
+  get nextAt(): number {
+    const heap = this.#heap;
+    while (heap.length > 0 && heap[0].callback === null) this.#pop();
+    return heap.length === 0 ? Infinity : heap[0].at;
+  }
+
+  /**
+   * Goes on to the next moment at which a timer is set, if that is not after `endMs`, and lets all ring that were set for it
+   * before. Nothing else runs meanwhile: {@link settle} is to follow. Returns false when there is no such moment.
+   */
+  step(endMs = Infinity): boolean {
+    const at = this.nextAt;
+    if (at > endMs || at === Infinity) return false;
+    const heap = this.#heap;
+    const newcomers = this.#order;
+    while (heap.length > 0 && heap[0].at === at && heap[0].order < newcomers) this.#step(at);
+    return true;
+  }
+
   /** Sets a timer. Two for one moment ring in the order in which they were set. */
   setTimer(atMs: number, callback: () => void): TimerHandle {
     const timer: ManualTimer = { at: Math.max(atMs, this.#now), order: this.#order++, callback };
