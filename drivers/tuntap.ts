@@ -91,8 +91,11 @@ export abstract class TunTapDevice implements Device, Disposable {
     const tap = kind === IFF_TAP;
     checkOptions(options, tap ? TAP_MTU_MAX : TUN_MTU_MAX);
     const queue = openQueue(kind, options.name ?? (tap ? "tap%d" : "tun%d"), options);
+    let queueLength: number;
     try {
-      const interfaceMtu = options.mtu ?? options.host?.mtu ?? getLink(queue.name).mtu;
+      const link = getLink(queue.name);
+      queueLength = link.txQueueLength;
+      const interfaceMtu = options.mtu ?? options.host?.mtu ?? link.mtu;
       this.name = options.host === undefined ? queue.name : configureHost(queue.name, options.mtu, options.host);
       this.mtu = interfaceMtu;
       this.#slotPointer = pointerTo(this.#slot.bytes);
@@ -116,6 +119,8 @@ export abstract class TunTapDevice implements Device, Disposable {
       txChecksum: out,
       txSegmentation: out ? SEGMENTATION_MAX : 0,
       rxFrame: SLOT_SIZE - this.#headerSize - 1,
+      // With offload a queued frame holds up to 64 KiB, and the queue is never what overflows.
+      rxQueueFrames: queue.offload !== 0 ? 0 : queueLength,
     };
   }
 

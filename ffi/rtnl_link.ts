@@ -74,6 +74,8 @@ export interface Link {
   /** ARPHRD_… number: 1 Ethernet, 772 loop-back, 65534 none (TUN). */
   readonly type: number;
   readonly mtu: number;
+  /** Packets that wait at most on the way out. */
+  readonly txQueueLength: number;
   /** "02:00:00:00:00:01", or "" without one. */
   readonly mac: string;
   readonly flags: number;
@@ -201,6 +203,7 @@ function parseLink(part: NetlinkPart): Link {
     kind: info === undefined ? "" : attributeText(attributes(info, 0).get(IFLA_INFO_KIND)),
     type: part.view.getUint16(2, true),
     mtu: attributeU32(found.get(IFLA_MTU)),
+    txQueueLength: attributeU32(found.get(IFLA_TXQLEN)),
     mac: mac === undefined || mac.bytes.length !== 6 ? "" : formatMac(mac.bytes),
     flags,
     up: (flags & IFF_UP) !== 0,

@@ -119,6 +119,11 @@ export interface DeviceCapabilities {
   readonly txSegmentation: number;
   /** Largest frame that `receive` may deliver, in bytes. */
   readonly rxFrame: number;
+  /**
+   * Frames of one segment each that the device queues before it drops: the windows of all connections together stay below.
+   * Left out or 0 when nothing is known, or when frames are so large that it doesn't matter.
+   */
+  readonly rxQueueFrames?: number;
 }
 
 /**

@@ -24,6 +24,7 @@ export class PathImpl implements Path {
   interfaceMtu = 0;
   txChecksum = false;
   txSegmentation = 0;
+  rxQueueFrames = 0;
   iface: LinkInterface;
   /** Whose MAC address frames get; null on links without. */
   neighbor: Neighbor | null = NO_NEIGHBOR;

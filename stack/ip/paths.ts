@@ -75,6 +75,7 @@ export class Paths {
     path.mayDontFragment = !(known?.locked ?? false);
     path.txChecksum = capabilities.txChecksum;
     // The link header counts in what the device takes, and the IP packet stays under 64 KiB.
+    path.rxQueueFrames = capabilities.rxQueueFrames ?? 0;
     path.txSegmentation = Math.max(0, Math.min(capabilities.txSegmentation - iface.linkHeader, 65535));
     path.generation = this.generation;
   }

@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { EAGAIN } from "../codes.ts";
+import { EAGAIN, EINVAL, OK } from "../codes.ts";
+import { wrongTcpOption } from "./check_options.ts";
+import { mergeOptions } from "./set_options.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { EVENT_ACCEPT, type TcpListenSocket, type TcpOptions } from "./types.ts";
@@ -62,6 +64,12 @@ export class Listener implements TcpListenSocket {
       }
     }
     return EAGAIN;
+  }
+
+  setOptions(options: TcpOptions): number {
+    if (wrongTcpOption(options) !== null) return EINVAL;
+    mergeOptions(this.options, options);
+    return OK;
   }
 
   /** A connection that waits here has ended. */

@@ -19,6 +19,7 @@ import type { Tcp } from "./tcp.ts";
 import type { Timed } from "./timers.ts";
 import type { TcpInfo, TcpOptions, TcpSocket } from "./types.ts";
 import { CLOSE_WAIT, CLOSED, ESTABLISHED, EVENT_WRITABLE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
+import { setTcpOptions } from "./set_options.ts";
 import { mayWrite, moveAfterFinQueued } from "./states.ts";
 import { measureReader } from "./window.ts";
 
@@ -94,6 +95,9 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   drsAt = 0;
   drsRttMs = 0;
 
+  /** When it last received, as `ReceiveShare` counts. */
+  receiveEpoch = -1;
+
   // Acknowledgments that we owe.
   ackNow = false;
   /** Bytes received since the last acknowledgment went out. */
@@ -125,7 +129,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   // Congestion and loss.
   cwnd = 0;
   ssthresh = 0x7fffffff;
-  readonly congestion: CongestionControl;
+  congestion: CongestionControl;
   recovery = OPEN;
   recoverPoint = 0;
   sackedBytes = 0;
@@ -360,6 +364,10 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     if (!(ms >= 0)) return EINVAL;
     this.userTimeoutMs = ms;
     return OK;
+  }
+
+  setOptions(options: TcpOptions): number {
+    return setTcpOptions(this, options);
   }
 
   info(): TcpInfo {

@@ -32,6 +32,7 @@ import { PortAllocator } from "./ports.ts";
 import { sendReset } from "./reset.ts";
 import { RingPool } from "./ring.ts";
 import { Secret } from "./secret.ts";
+import { ReceiveShare } from "./share.ts";
 import { Spares } from "./spares.ts";
 import { Starving } from "./starving.ts";
 import { noStatistics } from "./statistics.ts";
@@ -73,6 +74,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly table: ConnectionTable<Tcb>;
   readonly secret: Secret;
   readonly fastOpenCache: FastOpenCache = new FastOpenCache();
+  readonly share: ReceiveShare = new ReceiveShare();
   readonly spares: Spares = new Spares();
   readonly starving: Starving = new Starving();
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */

@@ -16,6 +16,7 @@ const DELAYED_ACK_MS = 40;
 
 /** Takes the text of an acceptable segment. */
 export function acceptText(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
+  if (tcb.path.rxQueueFrames > 0) tcp.share.note(tcb, now);
   let { seq, textOffset: offset, textLength: length } = seg;
   const early = (tcb.rcvNxt - seq) | 0;
   if (early > 0) {

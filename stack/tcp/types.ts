@@ -205,6 +205,8 @@ export interface TcpSocket {
   setNoDelay(on: boolean): void;
   setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void;
   setUserTimeout(ms: number): void;
+  /** Changes what is given. `EINVAL` with nothing changed: out of range, or settled by the SYN already. */
+  setOptions(options: TcpOptions): number;
   info(): TcpInfo;
 }
 
@@ -218,6 +220,8 @@ export interface TcpListenSocket {
   readonly pending: number;
   /** The next one, or `EAGAIN`. */
   accept(): TcpSocket | number;
+  /** For connections that come from now on. `EINVAL` with nothing changed when one is out of range. */
+  setOptions(options: TcpOptions): number;
   /** Stops listening; connections that were not accepted are reset. */
   close(): void;
 }

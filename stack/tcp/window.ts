@@ -7,12 +7,13 @@ import type { Tcb } from "./tcb.ts";
 
 /** Moves the right edge of the window as far as buffer and silly-window rule allow, and returns the window in bytes. */
 export function receiveWindow(tcb: Tcb): number {
-  const free = Math.max(0, tcb.receiveLimit - tcb.receiveRing.count);
+  const limit = tcb.tcp.share.limit(tcb);
+  const free = Math.max(0, limit - tcb.receiveRing.count);
   const edge = (tcb.rcvNxt + free) | 0;
   //= rfc9293#3.8.6.2.2
   // the receiver's avoidance algorithm holds RCV.NXT+RCV.WND fixed until RCV.BUFF - RCV.USER - RCV.WND >=
   // min(Fr * RCV.BUFF, Eff.snd.MSS), Fr = 1/2
-  if (((edge - tcb.rcvEdge) | 0) >= Math.min(tcb.receiveLimit >> 1, tcb.receiveMss)) {
+  if (((edge - tcb.rcvEdge) | 0) >= Math.min(limit >> 1, tcb.receiveMss)) {
     // Rounded down to what the scaled field can say, so that the peer is never told more than there is.
     const window = Math.min((free >> tcb.rcvWndShift) << tcb.rcvWndShift, 65535 << tcb.rcvWndShift);
     const rounded = (tcb.rcvNxt + window) | 0;
@@ -47,6 +48,6 @@ export function measureReader(tcb: Tcb, n: number, now: number): void {
   }
   // A window update is worth a segment when the window at least doubles by it (Linux, tcp_cleanup_rbuf).
   const offered = Math.max(0, (tcb.rcvEdge - tcb.rcvNxt) | 0);
-  const free = tcb.receiveLimit - tcb.receiveRing.count;
+  const free = tcb.tcp.share.limit(tcb) - tcb.receiveRing.count;
   if (free >= 2 * offered && free - offered >= Math.min(tcb.receiveLimit >> 1, tcb.receiveMss)) tcb.tcp.acknowledgeNow(tcb);
 }

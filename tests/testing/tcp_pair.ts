@@ -32,6 +32,8 @@ export interface LinkOptions {
   mtu?: number;
   /** Super-frames of up to so many bytes, with partial checksums; 0: plain frames with full ones. */
   segmentation?: number;
+  /** What the devices say of their queues. */
+  rxQueueFrames?: number;
   /** Sees every segment as it is sent; false drops it. */
   filter?: (from: number, bytes: Uint8Array) => boolean;
   /** Marks a segment that was sent with ECT as CE. */
@@ -70,6 +72,7 @@ class FakeIp implements IpLayer {
       interfaceMtu: link.mtu ?? 1500,
       txChecksum: (link.segmentation ?? 0) > 0,
       txSegmentation: link.segmentation ?? 0,
+      rxQueueFrames: link.rxQueueFrames ?? 0,
       addressSum: (this.key >>> 0) + (remote >>> 0),
       stale: false,
     };
