@@ -81,7 +81,7 @@ class Run {
     const una = (tcb.sndUna - peer.iss) | 0;
     const ack = this.near(una + this.below(((tcb.sndNxt - tcb.sndUna) | 0) + 1));
     // The peer's stream begins behind whatever SYN the host took; text in a SYN stands at its beginning.
-    const first = tcb.state === SYN_SENT ? 0 : (seq + PEER_ISS - tcb.irs - 1) | 0;
+    const first = tcb.state === SYN_SENT ? 0 : (seq + (flags.includes("S") ? 1 : 0) + PEER_ISS - tcb.irs - 1) | 0;
     const data = this.below(3) === 0 ? Uint8Array.from({ length: this.below(1500) }, (_, i) => byteAt(first + i)) : 0;
     const given: Given = { flags, seq, ack, data, window: this.below(3) === 0 ? this.below(4) : this.below(65536) };
     given.options = this.options(una);

@@ -1,0 +1,119 @@
+import { assert, assertEquals } from "@std/assert";
+import { ETIMEDOUT } from "../../../stack/codes.ts";
+import { measureRtt } from "../../../stack/tcp/rtt.ts";
+import { CLOSED, ESTABLISHED } from "../../../stack/tcp/types.ts";
+import { mss, Peer } from "../../testing/tcp_peer.ts";
+
+/** A connection whose RTO is the initial one, because no round trip took any time. */
+function fresh(config = {}): Peer {
+  const peer = Peer.accepted({ config: { defaults: config } });
+  peer.tcb.srttMs = 0;
+  peer.tcb.rtoMs = 1000;
+  return peer;
+}
+
+Deno.test("RTT: the numbers of RFC 6298 step by step", () => {
+  const { tcb } = fresh();
+  //= rfc6298#2.2 type=test
+  // When the first RTT measurement R is made, the host MUST set SRTT <- R, RTTVAR <- R/2
+  measureRtt(tcb, 400);
+  assertEquals([tcb.srttMs, tcb.rttVarMs, tcb.rtoMs], [400, 200, 1200]);
+  //= rfc6298#2.3 type=test
+  // When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|,
+  // SRTT <- (1 - alpha) * SRTT + alpha * R' with alpha=1/8 and beta=1/4
+  measureRtt(tcb, 800);
+  assertEquals([tcb.srttMs, tcb.rttVarMs, tcb.rtoMs], [450, 250, 1450]);
+  for (let i = 0; i < 200; i++) measureRtt(tcb, 10);
+  assert(Math.abs(tcb.rtoMs - 210) < 1);
+  //= rfc6298#2.5 type=test
+  // A maximum value MAY be placed on RTO provided it is at least 60 seconds.
+  measureRtt(tcb, 10_000_000);
+  assertEquals(tcb.rtoMs, 120_000);
+});
+
+Deno.test("RTO: 1 s at first, doubled each time, given up after 15 at R2", () => {
+  //= rfc9293#3.8.3 type=test
+  // When the number of retransmissions of the same segment reaches threshold R2, close the connection (MUST-20).
+  const peer = fresh();
+  peer.write(100);
+  const start = peer.pair.now;
+  const times = peer.pass(3600_000).map((s) => Math.round((s.at - start) / 1000));
+  assertEquals(times, [1, 3, 7, 15, 31, 63, 127, 247, 367, 487, 607, 727, 847, 967, 1087]);
+  assertEquals([peer.tcb.state, peer.tcb.error], [CLOSED, ETIMEDOUT]);
+});
+
+Deno.test("Karn: no measurement from what was sent again, and the back-off stays until there is one", () => {
+  //= rfc6298#3 type=test
+  // RTT samples MUST NOT be made using segments that were retransmitted (and thus for which it is ambiguous whether the
+  // reply was for the first instance of the packet or a later instance).
+  //= rfc9293#3.8.1 type=test
+  // including Karn's algorithm (MUST-18): the back-off stays until a segment that was sent once gives a measurement
+  const peer = fresh();
+  peer.write(100);
+  peer.pass(3500);
+  peer.send({ ack: 101 });
+  assertEquals([peer.tcb.srttMs, peer.tcb.backoff], [0, 2]);
+  const start = peer.pair.now;
+  peer.write(100);
+  assertEquals(peer.pass(4500).map((s) => Math.round(s.at - start)), [4000]);
+  peer.send({ ack: 201 });
+  peer.write(100);
+  peer.pass(50);
+  peer.send({ ack: 301 });
+  assertEquals([peer.tcb.srttMs, peer.tcb.backoff], [50, 0]);
+});
+
+Deno.test("R2 counts the retransmissions of one segment, not those of a connection", () => {
+  const peer = fresh();
+  for (let i = 0; i < 40; i++) {
+    peer.write(100);
+    while (peer.pass(5000).length === 0);
+    peer.send({ ack: 1 + 100 * (i + 1) });
+  }
+  assertEquals(peer.tcb.state, ESTABLISHED);
+});
+
+Deno.test("user timeout: ends it, before R2 or after, counted from the first byte that waits", () => {
+  const peer = fresh({ userTimeoutMs: 5000 });
+  peer.pass(60_000);
+  peer.write(100);
+  peer.pass(4000);
+  assertEquals(peer.tcb.state, ESTABLISHED);
+  peer.pass(8000);
+  assertEquals([peer.tcb.state, peer.tcb.error], [CLOSED, ETIMEDOUT]);
+  const shut = Peer.accepted({ window: 0, config: { defaults: { userTimeoutMs: 5000 } } });
+  shut.pass(60_000); // idle with a closed window: nothing waits yet
+  shut.write(100);
+  shut.pass(4000);
+  assertEquals(shut.tcb.state, ESTABLISHED);
+});
+
+Deno.test("keep-alive: probes at SND.NXT-1, alive while answered whatever the intervals, dead after the count", () => {
+  //= rfc9293#3.8.4 type=test
+  // SEG.SEQ = SND.NXT-1: an old segment without text, which the peer must answer
+  const defaults = { keepAlive: true, keepAliveIdleMs: 1000, keepAliveIntervalMs: 5000, keepAliveCount: 3 };
+  const peer = Peer.accepted({ config: { defaults } });
+  for (let i = 0; i < 20; i++) {
+    const [probe] = peer.pass(6000);
+    assertEquals([probe.flags, probe.seq, probe.length], ["A", 0, 0]);
+    peer.send({});
+  }
+  assertEquals(peer.tcb.state, ESTABLISHED);
+  assertEquals(peer.pass(60_000).length, 3);
+  assertEquals([peer.tcb.state, peer.tcb.error], [CLOSED, ETIMEDOUT]);
+  assertEquals(Peer.accepted().pass(10 * 3600_000), []); // off by default
+});
+
+Deno.test("after a timeout: one segment, slow start, half the flight as threshold, once", () => {
+  //= rfc5681#3.1 type=test
+  // upon a timeout ... cwnd MUST be set to no more than the loss window, LW, which equals 1 full-sized segment
+  const peer = Peer.accepted({ syn: mss(1000) });
+  peer.write(10_000);
+  assertEquals(peer.pass(2000).map((s) => s.seq), [1, 1, 1].slice(0, peer.out.length));
+  assertEquals(peer.tcb.cwnd, 1000);
+  assert(peer.tcb.ssthresh <= 7000 && peer.tcb.ssthresh >= 2000);
+  const threshold = peer.tcb.ssthresh;
+  peer.pass(5000);
+  assertEquals(peer.tcb.ssthresh, threshold);
+  assertEquals(peer.send({ ack: 1001 }).map((s) => s.seq), [1001, 2001]);
+});
