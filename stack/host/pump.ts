@@ -259,11 +259,12 @@ export class Pump {
   #input(now: number): boolean {
     let more = false;
     for (let i = 0; i < this.#ports.length; i++) {
-      const count = this.#ports[i].receive(BURST_FRAMES, now);
+      const budget = this.#ports[i].budget(BURST_FRAMES);
+      const count = this.#ports[i].receive(budget, now);
       if (count < 0) {
         this.counters.deviceDown++;
       } else {
-        if (count >= BURST_FRAMES) more = true;
+        if (count >= budget) more = true;
         this.counters.frames += count;
         this.#spent += count;
       }

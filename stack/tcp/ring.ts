@@ -51,6 +51,8 @@ export class ByteRing {
   memory: FrameMemory | null = null;
   head = 0;
   count = 0;
+  /** What was held at most since the ring last got memory, less an eighth a time: the next memory is that large at once. */
+  #peak = 0;
 
   constructor(readonly pool: RingPool) {}
 
@@ -61,8 +63,11 @@ export class ByteRing {
   /** Makes room for `size` bytes from `head` on, of which the first `used` are kept. False when there is no memory. */
   reserve(size: number, used: number): boolean {
     const old = this.memory;
+    if (size > this.#peak) this.#peak = size;
     if (old !== null && old.bytes.length >= size) return true;
-    const memory = this.pool.acquire(size);
+    // A stream that filled a large ring will do so again: growing step by step would copy everything each time.
+    let memory = old === null ? this.pool.acquire(this.#peak) : this.pool.acquire(size);
+    if (memory === null && old === null) memory = this.pool.acquire(size);
     if (memory === null) return false;
     if (old !== null) {
       const first = Math.min(used, old.bytes.length - this.head);
@@ -105,7 +110,10 @@ export class ByteRing {
 
   /** Gives the memory back. Only when nothing in it is needed. */
   free(): void {
-    if (this.memory !== null) this.pool.release(this.memory);
+    if (this.memory !== null) {
+      this.pool.release(this.memory);
+      this.#peak -= this.#peak >> 3;
+    }
     this.memory = null;
     this.head = this.count = 0;
   }
