@@ -1,0 +1,190 @@
+import { assert, assertEquals } from "@std/assert";
+import { RECOVERY, type Tcb } from "../../../stack/tcp/tcb.ts";
+import { ESTABLISHED } from "../../../stack/tcp/types.ts";
+import { u32 } from "../../testing/frames.ts";
+import { mss, Peer, SACK_OK } from "../../testing/tcp_peer.ts";
+
+const seqs = (seen: { seq: number; length: number }[]) => seen.filter((s) => s.length > 0).map((s) => s.seq);
+
+/** The SACK option with blocks in the host's relative numbers. */
+function sack(peer: Peer, ...edges: number[]): number[] {
+  return [1, 1, 5, 2 + 4 * edges.length, ...edges.flatMap((edge) => u32((peer.iss + edge) >>> 0))];
+}
+
+/** Ten segments of 1000 bytes are out, and a round trip of 100 ms is known. */
+function flying(withSack: boolean): Peer {
+  const peer = Peer.accepted({ syn: [...mss(1000), ...(withSack ? SACK_OK : [])] });
+  peer.tcb.srttMs = peer.tcb.minRttMs = 100;
+  peer.tcb.rttVarMs = 25;
+  peer.tcb.rtoMs = 300;
+  assertEquals(peer.write(10_000).length, 10);
+  peer.pass(100);
+  return peer;
+}
+
+Deno.test("NewReno: the third duplicate acknowledgment sends the first segment again, partial ones the next", () => {
+  const peer = flying(false);
+  assertEquals(seqs([...peer.send({ ack: 1 }), ...peer.send({ ack: 1 })]).includes(1), false);
+  assertEquals(seqs(peer.send({ ack: 1 }))[0], 1);
+  assertEquals(peer.tcb.recovery, RECOVERY);
+  //= rfc6582#3.2 type=test
+  // Partial acknowledgments: If this ACK does not acknowledge all of the data up to and including recover, then this is
+  // a partial ACK. In this case, retransmit the first unacknowledged segment.
+  assertEquals(seqs(peer.send({ ack: 3001 }))[0], 3001);
+  peer.send({ ack: 10_001 });
+  assertEquals([peer.tcb.recovery, peer.tcb.sackedBytes, peer.tcb.lostBytes, peer.tcb.fastRecoveries], [0, 0, 0, 1]);
+});
+
+Deno.test("duplicates that are none: with text, with another window, with nothing in flight", () => {
+  const peer = flying(false);
+  for (let i = 0; i < 5; i++) peer.send({ seq: 1 + i, data: 1 });
+  for (let i = 0; i < 5; i++) peer.send({ seq: 6, window: 60_000 - i });
+  assertEquals(peer.tcb.duplicateAcks, 0);
+  const idle = Peer.accepted();
+  for (let i = 0; i < 5; i++) idle.send({});
+  assertEquals(idle.tcb.duplicateAcks, 0);
+});
+
+Deno.test("NewReno: duplicates behind a timeout do not start a fast retransmit", () => {
+  //= rfc6582#3.2 type=test
+  // If so (the Cumulative Acknowledgment field covers more than recover), enter fast retransmit; if not, do not: the
+  // duplicates may come from what was sent again needlessly
+  const peer = flying(false);
+  peer.pass(5000); // the timer sends the first again
+  peer.send({ ack: 10_001 });
+  peer.write(4000);
+  for (let i = 0; i < 4; i++) peer.send({ ack: 10_001 });
+  assertEquals(peer.tcb.fastRecoveries, 0);
+});
+
+Deno.test("SACK: holes are filled, and nothing that arrived is sent again", () => {
+  const peer = flying(true);
+  const again = seqs(peer.send({ ack: 1, options: sack(peer, 1001, 2001, 3001, 10_001) }));
+  assertEquals(again.filter((seq) => seq < 10_001), [1, 2001]);
+  assertEquals([peer.tcb.recovery, peer.tcb.sackedBytes], [RECOVERY, 8000]);
+  const threshold = peer.tcb.ssthresh;
+  //= rfc5681#3.1 type=test
+  // When a TCP sender detects segment loss using the retransmission timer ... the value of ssthresh MUST be set to no
+  // more than the value given in equation (4): ssthresh = max (FlightSize / 2, 2*SMSS)
+  assert(threshold <= 7000 && threshold >= 2000, `${threshold}`);
+  peer.send({ ack: 10_001 });
+  assertEquals([peer.tcb.recovery, peer.tcb.sackedBytes, peer.tcb.lostBytes], [0, 0, 0]);
+});
+
+Deno.test("SACK blocks that make no sense change nothing", () => {
+  const peer = flying(true);
+  for (
+    const edges of [[5, 5], [2001, 1001], [9001, 11_001], [-5000, -4000], [0x7fffff00, 5], [20_000, 30_000], [-3000, 5001]]
+  ) {
+    for (let i = 0; i < 4; i++) peer.send({ ack: 1, options: sack(peer, ...edges) });
+    assertEquals([peer.tcb.sackedBytes, peer.tcb.lostBytes, peer.tcb.recovery], [0, 0, 0], `${edges}`);
+  }
+});
+
+Deno.test("SACK of crumbs cuts the records, but the count of bytes stays right", () => {
+  const peer = flying(true);
+  for (let at = 11; at < 9000; at += 40) peer.send({ ack: 1, options: sack(peer, at, at + 1, at + 20, at + 21) });
+  assertEquals(peer.tcb.sackedBytes, 2 * Math.ceil((9000 - 11) / 40));
+  peer.send({ ack: 10_001 });
+  assertEquals([peer.tcb.sackedBytes, peer.tcb.lostBytes, peer.tcb.sent], [0, 0, null]);
+});
+
+Deno.test("D-SACK: counted, widens the reordering window once a round trip, and marks nothing", () => {
+  //= rfc2883#4 type=test
+  // the receiver of the SACK compares the first block with the cumulative acknowledgment, or with the second block, to
+  // learn that it reports duplicate data
+  //= rfc8985#6.2 type=test
+  // the sender SHOULD increase the reordering window by min_RTT/4 each round trip in which a DSACK was seen
+  const peer = flying(true);
+  peer.send({ ack: 2001, options: sack(peer, 1, 1001) });
+  peer.send({ ack: 2001, options: sack(peer, 4001, 4501, 4001, 6001) });
+  assertEquals([peer.tcb.dsacksReceived, peer.tcb.reoWndMult, peer.tcb.sackedBytes], [2, 2, 2000]);
+});
+
+Deno.test("RACK: once reordering was seen, a late segment is waited for", () => {
+  const peer = flying(true);
+  peer.send({ ack: 1, options: sack(peer, 2001, 3001) });
+  peer.send({ ack: 2001, options: sack(peer, 2001, 3001) }); // what lay before came after it
+  assertEquals(peer.tcb.reorderingSeen, true);
+  assertEquals(seqs(peer.send({ ack: 3001, options: sack(peer, 4001, 8001) })).includes(3001), false);
+  assert(peer.tcb.reorderAt !== Infinity);
+  assertEquals(seqs(peer.pass(60)).includes(3001), true);
+});
+
+Deno.test("RACK: its stamps do not outlive the flight, so an idle hour does not confuse them", () => {
+  const peer = flying(true);
+  peer.send({ ack: 10_001 });
+  peer.pass(40 * 60_000); // more than int32 microseconds
+  peer.write(6000);
+  peer.pass(20);
+  const una = 10_001;
+  // Only what was sent before what arrived, and long enough ago, is lost: the last segment is neither.
+  const again = seqs(peer.send({ ack: una, options: sack(peer, una + 1000, una + 2000) })).filter((seq) => seq < una + 6000);
+  assertEquals(again, []);
+});
+
+Deno.test("a peer that reneges gets everything again after the timeout", () => {
+  //= rfc2018#8 type=test
+  // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that
+  // the data receiver has reneged (Linux, as here: when the left edge of the window itself is reported as received)
+  const peer = flying(true);
+  peer.send({ ack: 1, options: sack(peer, 1, 10_001) });
+  const got = new Set<number>();
+  let ack = 1;
+  for (let i = 0; i < 12 && ack < 10_001; i++) {
+    for (const seen of peer.pass(2000).slice(0, 20)) got.add(seen.seq);
+    while (got.has(ack)) {
+      ack += 1000;
+      for (const seen of peer.send({ ack })) if (seen.length > 0) got.add(seen.seq);
+    }
+  }
+  assertEquals(ack, 10_001);
+  assert(peer.tcb.timeouts <= 4, `${peer.tcb.timeouts} timeouts: one for each segment is too many`);
+});
+
+Deno.test("the receiver: immediate acknowledgments out of order, most recent block first, D-SACK in front", () => {
+  //= rfc5681#4.2 type=test
+  // Out-of-order data segments SHOULD be acknowledged immediately
+  const blocks = (options: Uint8Array): number[] => {
+    const view = new DataView(options.buffer, options.byteOffset, options.byteLength);
+    const count = (options[3] - 2) / 4;
+    return Array.from({ length: count }, (_, i) => (view.getInt32(4 + 4 * i) - 1_000_000) | 0);
+  };
+  const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK] });
+  assertEquals(blocks(peer.send({ seq: 101, data: 100 })[0].options), [101, 201]);
+  assertEquals(blocks(peer.send({ seq: 301, data: 100 })[0].options), [301, 401, 101, 201]);
+  assertEquals(blocks(peer.send({ seq: 501, data: 100 })[0].options), [501, 601, 301, 401, 101, 201]);
+  //= rfc2018#4 type=test
+  // The first SACK block MUST specify the contiguous block of data containing the segment which triggered this ACK
+  //= rfc2883#4 type=test
+  // D-SACK: the first block of the SACK option field specifies the duplicate contiguous sequence
+  assertEquals(blocks(peer.send({ seq: 121, data: 10 })[0].options).slice(0, 4), [121, 131, 101, 201]);
+  assertEquals(blocks(peer.send({ seq: 201, data: 100 })[0].options).slice(0, 2), [101, 401]);
+  //= rfc5681#4.2 type=test
+  // a TCP receiver SHOULD send an immediate ACK when the incoming segment fills in all or part of a gap
+  const [filled] = peer.send({ seq: 1, data: 100 });
+  assertEquals([filled.ack, ...blocks(filled.options)], [401, 501, 601]);
+  assertEquals(blocks(peer.send({ seq: 1, data: 50 })[0].options), [1, 51, 501, 601]);
+});
+
+Deno.test("shutdownRead keeps to what SACK has reported", () => {
+  const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK] });
+  peer.send({ seq: 101, data: 100 });
+  peer.tcb.shutdownRead();
+  assertEquals(peer.send({ seq: 1, data: 100 })[0].ack, 201);
+  assertEquals([peer.tcb.receiveQueued, peer.host.pool.used], [0, 0]);
+});
+
+Deno.test("congestion avoidance and slow start grow as RFC 5681 says", () => {
+  //= rfc5681#3.1 type=test
+  // During slow start, a TCP increments cwnd by at most SMSS bytes for each ACK received that cumulatively acknowledges
+  // new data.
+  const peer = Peer.accepted({ syn: mss(1000), config: { defaults: { congestionControl: "reno" } } });
+  peer.write(200_000);
+  for (let ack = 1001; ack <= 10_001; ack += 1000) peer.send({ ack });
+  assertEquals(peer.tcb.cwnd, 20_000);
+  const tcb: Tcb = peer.tcb;
+  tcb.ssthresh = tcb.cwnd;
+  for (let ack = 11_001; ack <= 30_001; ack += 1000) peer.send({ ack });
+  assertEquals([tcb.cwnd, tcb.state], [21_000, ESTABLISHED]);
+});
