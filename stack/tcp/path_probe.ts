@@ -30,10 +30,11 @@ export function suspectBlackHole(tcb: Tcb): void {
   const { sent } = tcb;
   if (sent === null || tcb.backoff % BLACK_HOLE_TIMEOUTS !== BLACK_HOLE_TIMEOUTS - 1 || tcb.sendMss <= MSS_FLOOR) return;
   if (((sent.end(0) - sent.start(0)) | 0) < Math.min(tcb.sendMss, MSS_FLOOR)) return;
+  if (tcb.sendMss <= MSS_BASE && tcb.mssClamp === 0) return; // hardly any path is that narrow and silent
   //= rfc4821#7.7
   // Full stop timeout: it is likely that the path has a black hole; the eff_pmtu is reduced and the search begins again
   if (tcb.mssClamp === 0) tcb.mssHigh = tcb.sendMss;
-  tcb.mssClamp = Math.max(MSS_FLOOR, Math.min(MSS_BASE, tcb.sendMss >> 1));
+  tcb.mssClamp = tcb.sendMss > MSS_BASE ? MSS_BASE : MSS_FLOOR;
   tcb.mssSearchAt = 0;
   tcb.tcp.statistics.blackHoles++;
   updateSendMss(tcb);

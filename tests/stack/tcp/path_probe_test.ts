@@ -25,7 +25,7 @@ Deno.test("a path that swallows large packets in silence is found out, and its s
     const fits = limit - HEADER_LENGTH - 32;
     assert(client.sendMss <= fits, `${client.sendMss} of ${fits}`);
     assert(client.sendMss > 0.95 * fits, `${client.sendMss} of ${fits}`);
-    const steps = limit < 1000 ? 2 : 1; // half of the segment first, 512 bytes then
+    const steps = limit < 1000 ? 2 : 1; // 1024 bytes first, 512 then
     assert(client.timeouts <= 4 * steps, `${client.timeouts} timeouts`);
     assertEquals(pair.tcps[0].statistics.blackHoles, steps);
   }
