@@ -80,6 +80,14 @@ export class ByteRing {
     return true;
   }
 
+  /** Makes room for `n` bytes behind `count`, or for fewer when memory is short: how many. Not while bytes wait beyond `count`. */
+  extend(n: number): number {
+    for (let want = n; want > this.capacity - this.count; want >>= 1) {
+      if (this.reserve(this.count + want, this.count)) return want;
+    }
+    return Math.min(n, this.capacity - this.count);
+  }
+
   /** Copies bytes to `at` behind `head`. The room must be reserved. */
   place(at: number, from: Uint8Array, offset: number, length: number): void {
     const { bytes } = this.memory!;

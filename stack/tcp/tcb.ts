@@ -283,7 +283,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     if (n < length) this.sendBlocked = true;
     if (n === 0) return 0;
     const ring = this.sendRing;
-    const fits = ring.reserve(ring.count + n, ring.count) ? n : Math.min(n, ring.capacity - ring.count);
+    const fits = ring.extend(n);
     if (fits < n) {
       this.sendBlocked = true;
       this.tcp.starving.add(this, this.tcp.pool.used);
