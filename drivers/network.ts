@@ -142,7 +142,7 @@ export class Network {
 
   #card(name: string, mtu: number | undefined): NetworkCard {
     const number = ++this.#macs;
-    const mac = Uint8Array.of(2, 0, 0, (number >>> 16) & 0xff, (number >>> 8) & 0xff, number & 0xff);
+    const mac = Uint8Array.of(2, 0x6e, 0x65, (number >>> 16) & 0xff, (number >>> 8) & 0xff, number & 0xff);
     return new NetworkCard(name, mac, mtu ?? MTU);
   }
 
@@ -175,7 +175,14 @@ export class Network {
       const cards = [this.#card(others.length === 0 ? name : `${name}:0`, first.mtu)];
       // A route may lead over any interface, so routes wait for all of them.
       const { gateway, routes = [], ...rest } = options;
-      const stack = new NetStack(cards[0], { ...rest, ...first, seed, clock: this.#clock });
+      const stack = new NetStack(cards[0], {
+        ...rest,
+        ...first,
+        gateway: undefined,
+        routes: undefined,
+        seed,
+        clock: this.#clock,
+      });
       try {
         others.forEach((other, i) => {
           const card = this.#card(`${name}:${i + 1}`, other.mtu);
