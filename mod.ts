@@ -34,6 +34,10 @@ export type {
 export { TcpConn } from "./stack/host/tcp_conn.ts";
 export { TcpListener } from "./stack/host/tcp_listener.ts";
 export { type Datagram, UdpConn } from "./stack/host/udp_conn.ts";
+export { BareStack, type BareStackOptions } from "./stack/bare/stack.ts";
+export { BareTcpSocket } from "./stack/bare/tcp_socket.ts";
+export { BareUdpSocket } from "./stack/bare/udp_socket.ts";
+export type { TcpOptionName, UdpOptionName } from "./stack/bare/options.ts";
 export type { PingError, PingOptions, PingReply } from "./stack/host/ping.ts";
 export type { RecordsByType, RecordType, ResolveOptions } from "./stack/host/resolver.ts";
 export { type CodedError, DeviceGoneError } from "./stack/host/errors.ts";
@@ -74,6 +78,7 @@ export type { NetworkLink, NetworkLinkOptions, NetworkLinkStatistics } from "./d
 export type { NetworkSwitch, SwitchOptions, SwitchStatistics } from "./drivers/switch.ts";
 export type { AttachedDevice } from "./drivers/attached.ts";
 export { NetworkDeadlockError } from "./drivers/network_time.ts";
+export { PacketDevice, type PacketDeviceOptions } from "./drivers/packets.ts";
 export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
 export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";

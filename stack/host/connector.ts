@@ -5,7 +5,7 @@
  */
 import { EVENT_CLOSED, EVENT_CONNECTED, EVENT_ERROR } from "../tcp/types.ts";
 import type { TcpOptions, TcpSocket } from "../tcp/types.ts";
-import { ECONNABORTED } from "../codes.ts";
+import { ECONNABORTED, ENOBUFS } from "../codes.ts";
 import { formatKey } from "../wire/address.ts";
 import { abortReason, errorFrom } from "./errors.ts";
 import type { Failable, Pump, SocketOwner } from "./pump.ts";
@@ -78,6 +78,7 @@ export interface Destination {
   remoteKey: number;
   remotePort: number;
   signal?: AbortSignal;
+  initialData?: Uint8Array;
   options?: TcpOptions;
 }
 
@@ -87,8 +88,15 @@ export function connectTo(pump: Pump, to: Destination): Promise<TcpConn> {
   if (signal?.aborted) return Promise.reject(abortReason(signal));
   let tried = `connect ${formatKey(remoteKey)}:${remotePort}`;
   if (localKey !== 0 || localPort !== 0) tried += ` from ${formatKey(localKey)}:${localPort}`;
-  const socket = pump.tcp.connect(localKey, localPort, remoteKey, remotePort, pump.now(), to.options);
+  const { initialData } = to;
+  const options = initialData === undefined ? to.options : { ...to.options, fastOpen: true };
+  const socket = pump.tcp.connect(localKey, localPort, remoteKey, remotePort, pump.now(), options);
   if (typeof socket === "number") return Promise.reject(errorFrom(socket, tried));
+  // The SYN goes out with the next flush: what is sent before it goes along.
+  if (initialData !== undefined && socket.send(initialData, 0, initialData.byteLength) < initialData.byteLength) {
+    socket.abort();
+    return Promise.reject(errorFrom(ENOBUFS, tried));
+  }
   pump.schedule();
   return new Promise((resolve, reject) => {
     new Handshake(socket, pump, tried, signal, resolve, reject);

@@ -140,13 +140,15 @@ export class NetStack {
     const remotePort = check.checkPort(options.port);
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
     const localKey = options.localAddress === undefined ? 0 : check.checkAddress(options.localAddress, "localAddress");
-    const { signal } = options;
+    check.checkTcpOptions(options);
+    const { signal, initialData } = options;
+    check.checkInitialData(initialData);
     if (signal?.aborted) throw abortReason(signal);
     let last: unknown;
     for (const remoteKey of await this.#resolver.lookUp(options.hostname ?? "127.0.0.1", signal)) {
       try {
         this.#open();
-        return await connectTo(this.#pump, { localKey, localPort, remoteKey, remotePort, signal, options });
+        return await connectTo(this.#pump, { localKey, localPort, remoteKey, remotePort, signal, initialData, options });
       } catch (error) {
         last = error;
         if (signal?.aborted) break;
@@ -167,6 +169,7 @@ export class NetStack {
     const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
     const { backlog = DEFAULT_BACKLOG } = options;
     if (!(Number.isInteger(backlog) && backlog >= 1)) throw new RangeError(`backlog must be 1 or more: ${backlog}`);
+    check.checkTcpOptions(options);
     this.#pump.now();
     const socket = this.#tcp.listen(key, port, backlog, options);
     if (typeof socket === "number") throw errorFrom(socket, `listen ${formatKey(key)}:${port}`);

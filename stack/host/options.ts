@@ -4,6 +4,7 @@
  * @module
  */
 import type { Device } from "../device.ts";
+import { wrongTcpOption } from "../tcp/check_options.ts";
 import type { TcpOptions } from "../tcp/types.ts";
 import type { UdpOptions } from "../udp/types.ts";
 import { isUnicast, parsePrefix, tryParseAddress } from "../wire/address.ts";
@@ -12,6 +13,9 @@ import type { Clock } from "./clock.ts";
 /** Smallest MTU that IPv4 allows (RFC 791). */
 const MTU_MIN = 68;
 const MTU_MAX = 65_535;
+
+/** What fits into the send buffer of a connection that is just being made, in bytes. */
+export const INITIAL_DATA_MAX = 65_536;
 
 /** A route, as it is given and shown. */
 export interface RouteOptions {
@@ -69,6 +73,12 @@ export interface ConnectOptions extends TcpOptions {
   localAddress?: string;
   /** Port to come from. Default: a free one. */
   localPort?: number;
+  /**
+   * What is written first, at most 64 KiB. It goes with the SYN (Fast Open, RFC 7413) when the server has given a cookie
+   * before, else behind the handshake; in either case it is in the send buffer when the promise resolves. It may reach the
+   * server's program twice if the network duplicates the SYN: use it for requests that bear it.
+   */
+  initialData?: Uint8Array;
   /** Gives up when aborted: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
 }
@@ -121,6 +131,21 @@ export function checkPort(port: unknown, least = 0): number {
     throw new RangeError(`Invalid port (out of range): ${port}`);
   }
   return number;
+}
+
+/** Options of a connection or listener. Throws a RangeError that says which one is wrong. */
+export function checkTcpOptions(options: TcpOptions): void {
+  const wrong = wrongTcpOption(options);
+  if (wrong !== null) throw new RangeError(wrong);
+}
+
+/** What is to go with the SYN. */
+export function checkInitialData(bytes: unknown): void {
+  if (bytes === undefined) return;
+  if (!(bytes instanceof Uint8Array)) throw new TypeError("initialData must be a Uint8Array");
+  if (bytes.byteLength > INITIAL_DATA_MAX) {
+    throw new RangeError(`initialData must be at most ${INITIAL_DATA_MAX} bytes: ${bytes.byteLength}`);
+  }
 }
 
 /** A literal address; "localhost" is 127.0.0.1. */
@@ -179,6 +204,7 @@ export function checkRoute(route: RouteOptions): { destination: number; prefixLe
 
 /** Reads what concerns the whole stack. */
 export function checkStackOptions(options: NetStackOptions): { gateway: number; nameservers: number[] } {
+  if (options.tcp !== undefined) checkTcpOptions(options.tcp);
   const gateway = options.gateway === undefined ? 0 : checkAddress(options.gateway, "gateway");
   if (options.gateway !== undefined && !isUnicast(gateway)) {
     throw new RangeError(`gateway ${options.gateway} is no host's address`);

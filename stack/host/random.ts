@@ -3,6 +3,7 @@
  *
  * @module
  */
+export { seededRandom32 } from "../random.ts";
 
 /** Numbers drawn from the system's source at once. */
 const BATCH = 256;
@@ -17,17 +18,5 @@ export function cryptoRandom32(): () => number {
       next = 0;
     }
     return batch[next++];
-  };
-}
-
-/** The same for the same seed: SplitMix32. For tests; anyone can foretell its port and sequence numbers. */
-export function seededRandom32(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x9e3779b9) | 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x21f0aaad);
-    z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
-    return (z ^ (z >>> 15)) >>> 0;
   };
 }

@@ -5,7 +5,7 @@
  */
 import { EAGAIN, EINVAL, OK } from "../codes.ts";
 import { wrongTcpOption } from "./check_options.ts";
-import { mergeOptions } from "./set_options.ts";
+import { mergedOptions } from "./set_options.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { EVENT_ACCEPT, type TcpListenSocket, type TcpOptions } from "./types.ts";
@@ -27,7 +27,7 @@ export class Listener implements TcpListenSocket {
     readonly localKey: number,
     readonly localPort: number,
     readonly backlog: number,
-    readonly options: TcpOptions,
+    public options: TcpOptions,
   ) {}
 
   get pending(): number {
@@ -68,7 +68,7 @@ export class Listener implements TcpListenSocket {
 
   setOptions(options: TcpOptions): number {
     if (wrongTcpOption(options) !== null) return EINVAL;
-    mergeOptions(this.options, options);
+    this.options = mergedOptions(this.options, options);
     return OK;
   }
 

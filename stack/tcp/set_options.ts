@@ -21,21 +21,25 @@ const OF_THE_SYN: readonly (keyof TcpOptions)[] = [
   "userTimeoutOption",
 ];
 
-/** Copies what is given; what is undefined stays as it was. */
-export function mergeOptions(into: TcpOptions, options: TcpOptions): void {
+/** A copy with what is given; what is undefined stays as it was. A listener and all that it accepts share one record. */
+export function mergedOptions(before: TcpOptions, options: TcpOptions): TcpOptions {
+  const merged = { ...before };
   for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined) Object.assign(into, { [name]: value });
+    if (value !== undefined) Object.assign(merged, { [name]: value });
   }
+  return merged;
 }
 
 /** Changes a connection's options. `EINVAL`, and nothing changed, when one is out of range or can be changed no more. */
 export function setTcpOptions(tcb: Tcb, options: TcpOptions): number {
   if (wrongTcpOption(options) !== null) return EINVAL;
   if (tcb.state !== CLOSED && OF_THE_SYN.some((name) => options[name] !== undefined)) return EINVAL;
-  mergeOptions(tcb.options, options);
+  tcb.options = mergedOptions(tcb.options, options);
   const { keepAlive, keepAliveIdleMs, keepAliveIntervalMs, keepAliveCount } = options;
   if (options.noDelay !== undefined) tcb.setNoDelay(options.noDelay);
-  if (keepAlive !== undefined || keepAliveIdleMs !== undefined || keepAliveIntervalMs !== undefined || keepAliveCount !== undefined) {
+  if (
+    keepAlive !== undefined || keepAliveIdleMs !== undefined || keepAliveIntervalMs !== undefined || keepAliveCount !== undefined
+  ) {
     tcb.setKeepAlive(keepAlive ?? tcb.keepAlive, keepAliveIdleMs, keepAliveIntervalMs, keepAliveCount);
   }
   if (options.userTimeoutMs !== undefined) tcb.setUserTimeout(options.userTimeoutMs);

@@ -226,7 +226,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     readonly localPort: number,
     readonly remoteKey: number,
     readonly remotePort: number,
-    readonly options: TcpOptions,
+    public options: TcpOptions,
   ) {
     this.sendRing = new ByteRing(tcp.pool);
     this.receiveRing = new ByteRing(tcp.pool);

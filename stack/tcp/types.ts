@@ -288,10 +288,11 @@ export interface TcpStatistics {
   tailProbes: number;
   /** Times that the window shrank because of a congestion mark. */
   ecnReductions: number;
-  /** Probes of a closed window sent. */
-  /** Paths that dropped full segments in silence, and segments sent to find out what passes (RFC 4821). */
+  /** Paths that dropped full segments in silence (RFC 4821). */
   blackHoles: number;
+  /** Segments sent to find out what size passes. */
   mtuProbes: number;
+  /** Probes of a closed window sent. */
   zeroWindowProbes: number;
   /** Keep-alive probes sent. */
   keepAliveProbes: number;

@@ -105,14 +105,14 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
   }
 
   receive(into: Uint8Array, offset: number, length: number, source: UdpSource): number {
-    const error = this.#takeError();
+    const error = this.takeError();
     if (error !== 0) return error;
     const copied = this.#queue.shift(into, offset, length, source);
     return copied < 0 ? EAGAIN : copied;
   }
 
   send(bytes: Uint8Array, offset: number, length: number, remoteKey: number, remotePort: number): number {
-    const error = this.#takeError();
+    const error = this.takeError();
     if (error !== 0) return error;
     const toPeer = remoteKey === ANY;
     if (toPeer && this.remotePort === 0) return ENOTCONN;
@@ -250,7 +250,8 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
     this.#udp.forget(this);
   }
 
-  #takeError(): number {
+  /** The pending error (negative), then cleared; 0 when there is none. */
+  takeError(): number {
     if (this.#ended !== 0) return this.#ended;
     const error = this.#error;
     this.#error = 0;

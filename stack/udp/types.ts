@@ -59,6 +59,8 @@ export interface UdpSocket {
   /** Sends one datagram; `remoteKey` 0 = the connected peer. Bytes sent, or a negative code. */
   send(bytes: Uint8Array, offset: number, length: number, remoteKey: number, remotePort: number): number;
   connect(remoteKey: number, remotePort: number): number;
+  /** The pending error (then cleared), or 0. */
+  takeError(): number;
   joinMulticast(group: number, interfaceIndex?: number): number;
   leaveMulticast(group: number, interfaceIndex?: number): number;
   setOptions(options: UdpOptions): void;
