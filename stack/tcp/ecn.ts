@@ -43,7 +43,12 @@ export function ecnReceived(tcb: Tcb, seg: Segment): void {
 
 /** An acknowledgment with ECE: the window is reduced, once for each window of data. */
 export function ecnAcknowledged(tcb: Tcb, seg: Segment, now: number): void {
-  if (!tcb.ecn || (seg.flags & (ECE | SYN)) !== ECE) return;
+  if (!tcb.ecn) return;
+  if ((seg.flags & (ECE | SYN)) !== ECE) {
+    // The mark follows, so that it is never half the number space behind.
+    if (((tcb.sndUna - tcb.ecnPoint) | 0) > 1 << 30) tcb.ecnPoint = (tcb.sndUna - 1) | 0;
+    return;
+  }
   if (tcb.recovery !== OPEN || ((tcb.sndUna - tcb.ecnPoint) | 0) <= 0) return;
   //= rfc3168#6.1.2
   // The sending TCP ... SHOULD NOT react to congestion indications more than once every window of data

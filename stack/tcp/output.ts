@@ -15,6 +15,7 @@ import { OPEN, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 import { CLOSE_WAIT, CLOSED, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
 import { windowField } from "./window.ts";
+import { initialWindow } from "./congestion.ts";
 import { ECT0 } from "./ecn.ts";
 import { sendSyn } from "./handshake.ts";
 import { probeWanted, sendMtuProbe } from "./path_probe.ts";
@@ -102,8 +103,19 @@ export function retransmit(tcp: Tcp, tcb: Tcb, index: number, room: number, now:
   return OK;
 }
 
+/** A window that was earned before a pause says nothing about the path as it is now. */
+function restartAfterIdle(tcb: Tcb, now: number): void {
+  //= rfc5681#4.1
+  // a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
+  // exceeding the retransmission timeout; RW = min(IW,cwnd)
+  if (tcb.sndNxt !== tcb.sndUna || now - tcb.lastSentAt <= currentRto(tcb)) return;
+  tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sendMss));
+  tcb.congestion.onIdle?.(tcb, now);
+}
+
 /** Sends data that was not sent before, and the FIN behind it. */
 function sendNew(tcp: Tcp, tcb: Tcb, now: number): number {
+  if (tcb.unsent > 0) restartAfterIdle(tcb, now);
   for (let budget = FRAMES_PER_FLUSH; tcb.unsent > 0 || (tcb.writeShut && !tcb.finSent); budget--) {
     if (budget === 0) {
       tcp.mark(tcb);
@@ -236,7 +248,7 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
   tcb.segmentsSent += segments;
   tcp.statistics.segmentsSent += segments;
   if ((flags & wire.ACK) !== 0) acknowledged(tcb, data > 0);
-  tcb.lastSentAt = now;
+  if (data > 0) tcb.lastSentAt = now;
   return code === EMSGSIZE ? code : OK;
 }
 
@@ -284,6 +296,8 @@ export function sendProbe(tcp: Tcp, tcb: Tcb, now: number): void {
 
 /** Arms the retransmission timer when something is out, or the persist timer when a closed window holds data back. */
 function armAfterOutput(tcb: Tcb, now: number): void {
+  // After Fast Open the SYN counts as acknowledged, but its timer runs until the peer has proved that it is there.
+  if (tcb.state === SYN_RECEIVED) return;
   const out = tcb.sndNxt !== tcb.sndUna;
   if (out && tcb.sndWnd > 0) {
     tcb.persistAt = Infinity;

@@ -199,6 +199,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   /** When TIME-WAIT began. */
   waitSince = 0;
   lastReceivedAt = 0;
+  /** When a SYN or data was sent last. */
   lastSentAt = 0;
   /** When the oldest unacknowledged data was first sent into silence: for the user timeout. */
   silentSince = 0;

@@ -175,6 +175,19 @@ Deno.test("shutdownRead keeps to what SACK has reported", () => {
   assertEquals([peer.tcb.receiveQueued, peer.host.pool.used], [0, 0]);
 });
 
+Deno.test("after a pause longer than the RTO the window begins again", () => {
+  //= rfc5681#4.1 type=test
+  // a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
+  // exceeding the retransmission timeout; RW = min(IW,cwnd)
+  for (const [pause, segments] of [[100, 20], [5000, 10]]) {
+    const peer = Peer.accepted({ syn: mss(1000), config: { defaults: { congestionControl: "reno" } } });
+    peer.write(10_000);
+    for (let ack = 1001; ack <= 10_001; ack += 1000) peer.send({ ack });
+    peer.pass(pause);
+    assertEquals(peer.write(100_000).length, segments);
+  }
+});
+
 Deno.test("congestion avoidance and slow start grow as RFC 5681 says", () => {
   //= rfc5681#3.1 type=test
   // During slow start, a TCP increments cwnd by at most SMSS bytes for each ACK received that cumulatively acknowledges

@@ -161,6 +161,27 @@ Deno.test("RangeSet against a plain set of numbers", () => {
   }
 });
 
+Deno.test("Fast Open: a peer that falls silent behind its SYN is given up, with what it sent and what we answered", () => {
+  for (const answers of [0, 500]) {
+    const peer = new Peer({ config: { defaults: { fastOpen: true } } });
+    const listener = peer.host.listen(0, 80, 4) as Listener;
+    const [first] = peer.send({ flags: "S", seq: 0, options: [...mss(1460), 34, 2] });
+    const at = first.options.indexOf(34);
+    const cookie = [...first.options.subarray(at, at + first.options[at + 1])];
+    peer.send({ flags: "R", seq: 1 });
+    peer.peerPort++;
+    peer.send({ flags: "S", seq: 0, options: [...mss(1460), ...cookie], data: 100 });
+    const tcb = listener.accept() as Tcb;
+    assertEquals([tcb.fastOpened, tcb.receiveQueued], [true, 100]);
+    if (answers > 0) peer.after(() => tcb.send(new Uint8Array(answers), 0, answers));
+    assert(peer.host.nextDeadline() < Infinity, "nothing will ever end it");
+    assert(peer.pass(300_000).some((s) => s.flags.includes("S")), "the SYN-ACK is sent again");
+    assertEquals([tcb.state, peer.host.table.size], [CLOSED, 0]);
+    tcb.close();
+    assertEquals(peer.host.pool.used, 0);
+  }
+});
+
 /** An ICMP error about the segment of `tcb` at `seq`. */
 function icmp(tcb: Tcb, seq: number, more: Partial<PacketError>): PacketError {
   const memory = new FrameMemory(8);
