@@ -111,6 +111,7 @@ function updateWindow(tcb: Tcb, seg: Segment): boolean {
 function windowOpened(tcb: Tcb): void {
   tcb.persistAt = Infinity;
   tcb.backoff = 0; // the patience was for the closed window: what is lost from now on is lost at the usual pace
+  tcb.sndSml = tcb.sndUna; // the probe's one byte is no small segment that Nagle's algorithm has to wait for
   const { sent } = tcb;
   if (sent !== null && sent.length > 0 && (sent.flags(0) & PROBE) !== 0) markLost(tcb, sent, 0);
 }

@@ -48,6 +48,7 @@ export function measureReader(tcb: Tcb, n: number, now: number): void {
   }
   // A window update is worth a segment when the window at least doubles by it (Linux, tcp_cleanup_rbuf).
   const offered = Math.max(0, (tcb.rcvEdge - tcb.rcvNxt) | 0);
-  const free = tcb.tcp.share.limit(tcb) - tcb.receiveRing.count;
+  // What the field can't say is no window: without scaling every read would seem to double it.
+  const free = Math.min(tcb.tcp.share.limit(tcb) - tcb.receiveRing.count, 65535 << tcb.rcvWndShift);
   if (free >= 2 * offered && free - offered >= Math.min(tcb.receiveLimit >> 1, tcb.receiveMss)) tcb.tcp.acknowledgeNow(tcb);
 }
