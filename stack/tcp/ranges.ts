@@ -78,25 +78,25 @@ export class RangeSet {
     return end;
   }
 
-  /** Writes at most `blocks` ranges as big-endian pairs, the latest first. Returns how many. */
+  /** Writes at most `blocks` (four at the most) ranges as big-endian pairs, the latest first. Returns how many. */
   emit(view: DataView, offset: number, blocks: number): number {
     let n = 0;
-    let written = 0;
     for (let r = 0; r < this.#recentCount && n < blocks; r++) {
       const index = this.#indexOf(this.#recent[r]);
-      if (index < 0 || (written & (1 << (index & 31))) !== 0) continue;
-      if (index < 32) written |= 1 << index;
-      view.setInt32(offset + 8 * n, this.left(index));
-      view.setInt32(offset + 8 * n + 4, this.right(index));
-      n++;
+      if (index >= 0) n += this.#emitOne(view, offset, n, index);
     }
-    for (let i = 0; i < this.length && n < blocks && i < 32; i++) {
-      if ((written & (1 << i)) !== 0) continue;
-      view.setInt32(offset + 8 * n, this.left(i));
-      view.setInt32(offset + 8 * n + 4, this.right(i));
-      n++;
-    }
+    // Those that came long ago, from the left: at most as many as stand there already are passed over.
+    for (let i = 0; i < this.length && n < blocks; i++) n += this.#emitOne(view, offset, n, i);
     return n;
+  }
+
+  /** Writes range `index` behind `n` others, unless it is among them. Returns 1 or 0. */
+  #emitOne(view: DataView, offset: number, n: number, index: number): number {
+    const left = this.left(index);
+    for (let k = 0; k < n; k++) if (view.getInt32(offset + 8 * k) === left) return 0;
+    view.setInt32(offset + 8 * n, left);
+    view.setInt32(offset + 8 * n + 4, this.right(index));
+    return 1;
   }
 
   #indexOf(seq: number): number {

@@ -89,6 +89,7 @@ export class FakeIp implements IpLayer, Pick<Internet, "joinMulticast" | "leaveM
       interfaceMtu: this.mtu,
       txChecksum: this.txChecksum,
       txSegmentation: 0,
+      rxQueueFrames: 0,
       addressSum: sumOf(local) + sumOf(remoteKey),
       get stale() {
         return layer.stale;

@@ -229,3 +229,43 @@ class Run {
 Deno.test(`fuzz: ${RUNS} connections, random segments and calls in every state; the invariants hold after each step`, () => {
   for (let seed = 1; seed <= RUNS; seed++) new Run(seed).go();
 });
+
+Deno.test("fuzz: a listener with cookies and Fast Open under random segments from many peers stays bounded, and ends empty", () => {
+  for (let seed = 1; seed <= (LONG ? 2000 : 60); seed++) {
+    const random = seeded(seed);
+    const defaults = { fastOpen: random() % 2 === 0, ecn: random() % 2 === 0 };
+    const limits = { connectionsMax: 40, timeWaitMax: 5, memoryMax: 1 << 18 };
+    const peer = new Peer({ seed, config: { defaults, limits } });
+    const listener = peer.host.listen(0, 80, 1 + random() % 4) as Listener;
+    const held: Tcb[] = [];
+    let last = 0;
+    for (let i = 0; i < 300; i++) {
+      peer.peerPort = 4000 + random() % 12;
+      const options = random() % 2 === 0
+        ? []
+        : [...mss(random() % 2000), ...SACK_OK, ...stamps(random(), random()), 34, 2 + random() % 9, 1, 2, 3, 4];
+      const flags = ["S", "S", "S", "SEC", "A", "A", "AP", "AF", "R", "SA"][random() % 10];
+      const answers = peer.send({
+        flags,
+        seq: random() % 3,
+        ack: random() % 3 + last,
+        data: random() % 3 * 100,
+        options: options.slice(0, 40),
+      });
+      if (answers.length > 0) last = answers[0].seq;
+      if (random() % 8 === 0) peer.pass(random() % 20_000);
+      const tcb = random() % 4 === 0 ? listener.accept() : 0;
+      if (typeof tcb !== "number") held.push(tcb);
+      if (random() % 6 === 0) held.pop()?.close();
+      assert(listener.pending <= listener.backlog && listener.halfOpen.size <= listener.backlog, `seed ${seed}`);
+      assert(peer.host.table.size <= 40 && peer.host.pool.used <= 1 << 18 && peer.host.statistics.timeWait <= 5, `seed ${seed}`);
+    }
+    listener.close();
+    for (const tcb of held) tcb.close();
+    peer.pass(3600_000);
+    assert(
+      peer.host.table.size === 0 && peer.host.pool.used === 0 && peer.host.nextDeadline() === Infinity,
+      `seed ${seed}: left behind`,
+    );
+  }
+});

@@ -4,6 +4,8 @@ import type { Listener } from "../../../stack/tcp/listener.ts";
 import type { Tcb } from "../../../stack/tcp/tcb.ts";
 import { CLOSED, ESTABLISHED, SYN_RECEIVED, SYN_SENT } from "../../../stack/tcp/types.ts";
 import { TcpPair } from "../../testing/tcp_pair.ts";
+import { packetOf } from "../../testing/packets.ts";
+import { ipv4 } from "../../testing/frames.ts";
 import { mss, Peer, SACK_OK, scale, stamps } from "../../testing/tcp_peer.ts";
 
 const flags = (seen: { flags: string }[]) => seen.map((s) => s.flags);
@@ -221,4 +223,16 @@ Deno.test("segments to broadcast addresses, with bad checksums or port 0 are dro
   peer.peerPort = 0;
   assertEquals(peer.send({ flags: "S" }), []);
   assertEquals(peer.host.statistics.badHeader, 1);
+});
+
+Deno.test("a SYN to a broadcast or multicast address is discarded without a word", () => {
+  //= rfc9293#3.9.2.3 type=test
+  // A TCP implementation MUST silently discard an incoming SYN segment that is addressed to a broadcast or multicast address
+  const peer = new Peer();
+  peer.host.listen(0, 80, 4);
+  for (const cast of [1, 2]) {
+    const packet = packetOf(ipv4({ protocol: 6 }, peer.build({ flags: "S", seq: 0 })), { cast, flags: 1 });
+    assertEquals(peer.after(() => peer.host.input(packet, peer.pair.now)), []);
+  }
+  assertEquals([peer.host.table.size, peer.host.statistics.badHeader], [0, 2]);
 });

@@ -129,6 +129,18 @@ Deno.test("initial sequence numbers: a clock of 4 microseconds for each four-tup
   assertEquals(new Set(ports.flat()).size > 3, true);
 });
 
+Deno.test("SACK blocks: the four that changed last, each once, wherever they stand among many", () => {
+  const set = new RangeSet();
+  for (let i = 0; i < 100; i++) set.add(10 * i, 10 * i + 5);
+  for (const i of [1, 2, 33, 65]) set.add(10 * i, 10 * i + 6);
+  const view = new DataView(new ArrayBuffer(40));
+  assertEquals(set.emit(view, 4, 4), 4);
+  assertEquals([0, 1, 2, 3].map((k) => view.getInt32(4 + 8 * k)), [650, 330, 20, 10]);
+  set.advance(340); // takes along the range that begins there
+  assertEquals(set.emit(view, 4, 4), 4);
+  assertEquals([0, 1, 2, 3].map((k) => view.getInt32(4 + 8 * k)), [650, 350, 360, 370]);
+});
+
 Deno.test("RangeSet against a plain set of numbers", () => {
   const random = seeded(3);
   for (let run = 0; run < 300; run++) {
