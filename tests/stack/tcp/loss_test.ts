@@ -201,3 +201,56 @@ Deno.test("congestion avoidance and slow start grow as RFC 5681 says", () => {
   for (let ack = 11_001; ack <= 30_001; ack += 1000) peer.send({ ack });
   assertEquals([tcb.cwnd, tcb.state], [21_000, ESTABLISHED]);
 });
+
+Deno.test("PRR: what goes out in recovery is proportional to what has arrived, and ends at the threshold", () => {
+  //= rfc6937#3 type=test
+  // Proportional Rate Reduction: sndcnt = CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out
+  const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK], config: { defaults: { congestionControl: "reno" } } });
+  const { tcb } = peer;
+  tcb.cwnd = 40_000;
+  tcb.ssthresh = 40_000;
+  assertEquals(peer.write(200_000).length, 40);
+  peer.pass(50);
+  let out = 0;
+  for (let end = 3001; end <= 40_001; end += 1000) {
+    out += peer.send({ ack: 1, options: sack(peer, 1001, end) }).reduce((sum, s) => sum + s.length, 0);
+    if (tcb.recovery !== RECOVERY || tcb.inFlight <= tcb.ssthresh) continue;
+    const most = Math.ceil((tcb.prrDelivered * tcb.ssthresh) / tcb.recoverFlight) + tcb.sendMss;
+    assert(out <= most, `${out} bytes out after ${tcb.prrDelivered} delivered`);
+  }
+  assertEquals([tcb.recovery, tcb.ssthresh], [RECOVERY, 20_500]); // half of what was out: limited transmit had sent one more
+  assert(out > 15_000 && out <= 21_000, `${out}`);
+  peer.send({ ack: 40_001 });
+  assertEquals(tcb.cwnd >= 20_000, true);
+});
+
+Deno.test("tail loss probe: after two round trips, the acknowledgment delay added for a single segment, once", () => {
+  //= rfc8985#7.2 type=test
+  // If FlightSize is one segment, PTO = 2 * SRTT + TLP.max_ack_delay, else 2 * SRTT; at most until the RTO expires
+  //= rfc8985#7.2 type=test
+  // the sender schedules a PTO only if ... the connection supports SACK, is not in loss recovery, and no PTO was sent since
+  for (const [bytes, pto] of [[3000, 200], [1000, 400]]) {
+    const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK] });
+    peer.tcb.srttMs = peer.tcb.minRttMs = 100;
+    peer.tcb.rtoMs = 1000;
+    const start = peer.pair.now;
+    peer.write(bytes);
+    const [probe, next] = peer.pass(3000);
+    assertEquals([Math.round(probe.at - start), probe.seq], [pto, bytes - 999]);
+    assert(next.seq === 1 && Math.round(next.at - probe.at) === 1000, "then the retransmission timer");
+  }
+  const plain = flying(false);
+  assertEquals(plain.tcb.probeAt, Infinity);
+});
+
+Deno.test("RACK: a retransmission that seems to come back faster than any round trip proves nothing", () => {
+  //= rfc8985#6.2 type=test
+  // Step 2: ... ignore the segment if any of its sequences has been retransmitted before and RTT is less than min_RTT: it is
+  // then likely that the original was delivered
+  const peer = flying(true);
+  peer.send({ ack: 1, options: sack(peer, 3001, 4001, 5001, 10_001) });
+  const { rackTimeUs, rackEnd } = peer.tcb;
+  peer.pass(5); // far less than the 100 ms of the path
+  peer.send({ ack: 1001, options: sack(peer, 3001, 4001, 5001, 10_001) });
+  assertEquals([peer.tcb.rackTimeUs, peer.tcb.rackEnd], [rackTimeUs, rackEnd]);
+});
