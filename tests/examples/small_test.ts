@@ -1,5 +1,5 @@
 /** The small examples do what they say. */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { kernel, run } from "../testing/namespace.ts";
 
 function example(name: string, ...args: string[]) {
@@ -38,4 +38,23 @@ Deno.test({
     assertEquals((await example("http_get.ts", "nonsense")).code, 2);
     await server.shutdown();
   },
+});
+
+Deno.test("lossy_link.ts: every byte over a bad link, the same every time, and a drawing of it", async () => {
+  const drawn = await run(Deno.execPath(), ["run", "--no-prompt", "examples/lossy_link.ts", "--mib", "1"]);
+  assertEquals([drawn.code, drawn.stderr], [0, ""]);
+  assertStringIncludes(drawn.stdout, "R");
+  assertMatch(drawn.stdout, /\d+ frames, \d+ lost, \d+ retransmissions, \d+ timeouts/);
+  const pcap = await Deno.makeTempFile({ suffix: ".pcapng" });
+  const twice = [
+    await example("lossy_link.ts", "--json", "--mib", "1"),
+    await example("lossy_link.ts", "--json", "--mib", "1", "--pcap", pcap),
+  ];
+  assertEquals(twice[0].stdout, twice[1].stdout);
+  const { bytes, frames, lost, retransmissions } = JSON.parse(twice[0].stdout);
+  assertEquals(bytes, 1 << 20);
+  assert(frames > 724 && lost > 0 && retransmissions >= lost, twice[0].stdout);
+  assert(Deno.statSync(pcap).size > 2 * bytes);
+  await Deno.remove(pcap);
+  assertEquals((await example("lossy_link.ts", "--loss", "2")).code, 2);
 });
