@@ -278,8 +278,8 @@ function recover(tcb: Tcb, acked: number, flightBefore: number, now: number): vo
     if (acked > 0) tcb.cwnd = Math.min(tcb.ssthresh, tcb.cwnd + Math.min(acked, 2 * tcb.sendMss));
     return;
   }
-  //= rfc7661#4
-  // type=exception reason=only the test of RFC 2861/7661 is taken: a window that was not used does not grow
+  //= rfc7661#4 type=exception reason=only the test of RFC 2861/7661 is taken: a window that was not used does not grow
+  // Congestion window validation: cwnd is reduced when it was not used
   const limited = tcb.cwnd < tcb.ssthresh
     ? tcb.cwnd < 2 * flightBefore + tcb.sendMss
     : flightBefore + 3 * tcb.sendMss >= tcb.cwnd;

@@ -53,9 +53,8 @@ export class Reno implements CongestionControl {
       //= rfc5681#3.1
       // During slow start, a TCP increments cwnd by at most SMSS bytes for each ACK received that cumulatively
       // acknowledges new data.
-      //= rfc3465#2.3
-      // type=exception reason=one ACK stands for a whole super-frame where the peer's device joins segments; Linux counts all
-      // of the bytes (RFC 3465's L is unlimited there), and so do we.
+      //= rfc3465#2.3 type=exception reason=one ACK stands for a whole super-frame where the peer's device joins segments; Linux counts all of the bytes (RFC 3465's L is unlimited there), and so do we.
+      // The limit, L, chosen for the cwnd increase during slow start controls the aggressiveness of the algorithm: L <= 2*SMSS.
       state.cwnd = Math.min(state.cwnd + acked, Math.max(state.ssthresh, state.cwnd + state.sendMss));
       return;
     }

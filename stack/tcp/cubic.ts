@@ -81,8 +81,8 @@ export class Cubic implements CongestionControl {
     this.#epochAt = -1;
     //= rfc9438#4.6
     // ssthresh = flight_size * beta_cubic, at least 2 segments
-    //= rfc9438#4.6
-    // type=exception reason=cwnd in place of flight_size, as Linux: growth is already held back while cwnd is not used up
+    //= rfc9438#4.6 type=exception reason=cwnd in place of flight_size, as Linux: growth is already held back while cwnd is not used up
+    // ssthresh = flight_size * beta_cubic, at least 2 segments
     return Math.max(Math.floor(state.cwnd * BETA), 2 * state.sendMss);
   }
 

@@ -36,8 +36,8 @@ export class HyStart {
   //= rfc9406#4.2
   // For each arriving ACK in slow start ... cwnd = cwnd + min(N, L * SMSS); in CSS cwnd = cwnd + min(N, L * SMSS) /
   // CSS_GROWTH_DIVISOR
-  //= rfc9406#4.2
-  // type=exception reason=L is unlimited, as on Linux: one ACK stands for a whole super-frame where devices join segments
+  //= rfc9406#4.2 type=exception reason=L is unlimited, as on Linux: one ACK stands for a whole super-frame where devices join segments
+  // L SHOULD be limited: cwnd = cwnd + min(N, L * SMSS)
   onAck(state: CongestionState, acked: number): void {
     if (!this.#started) this.restart(state);
     if (state.latestRttMs > 0) {

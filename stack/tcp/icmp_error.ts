@@ -37,8 +37,9 @@ export function packetError(tcp: Tcp, error: PacketError): boolean {
   // Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
   // (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
   tcb.softError = error.code;
-  //= rfc5927#5.2
-  // type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
+  //= rfc5927#5.2 type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
+  // TCP should treat all of the hard errors as soft errors when they are received for connections in any of the synchronized
+  // states; and no differently in the others.
   if (error.hard && (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED)) tcp.fail(tcb, error.code);
   return true;
 }

@@ -70,9 +70,9 @@ function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): bool
   }
   const length = seg.textLength + ((flags & wire.SYN) !== 0 ? 1 : 0) + ((flags & wire.FIN) !== 0 ? 1 : 0);
   const end = (seg.seq + length) | 0;
-  //= rfc9293#3.10.7.4
-  // type=exception reason=the right edge itself is taken as inside, as Linux: a peer that has filled our window sends its
-  // acknowledgments from there, and they must count
+  //= rfc9293#3.10.7.4 type=exception reason=the right edge itself is taken as inside, as Linux: a peer that has filled our window sends its acknowledgments from there, and they must count
+  // If the RCV.WND is zero, no segments will be acceptable, but special allowance should be made to accept valid ACKs, URGs,
+  // and RSTs.
   const before = ((end - tcb.rcvNxt) | 0) < 0 || (length > 0 && ((end - tcb.rcvNxt) | 0) === 0);
   const beyond = ((seg.seq - tcb.rcvEdge) | 0) > 0;
   if (!before && !beyond) return true;

@@ -180,8 +180,8 @@ function sendable(tcb: Tcb): number {
 //= rfc9293#3.7.4
 // If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data until the
 // outstanding data has been acknowledged or until the TCP endpoint can send a full-sized segment (Nagle)
-//= rfc9293#3.7.4
-// type=exception reason=Minshall's change, as Linux: only an unacknowledged small segment holds the next one back
+//= rfc9293#3.7.4 type=exception reason=Minshall's change, as Linux: only an unacknowledged small segment holds the next one back
+// the sending TCP endpoint buffers all user data until the outstanding data has been acknowledged
 function mayBeSmall(tcb: Tcb, _n: number): boolean {
   return tcb.noDelay || tcb.writeShut || tcb.sndUna === tcb.sndNxt || ((tcb.sndSml - tcb.sndUna) | 0) <= 0 ||
     ((tcb.sndSml - tcb.sndNxt) | 0) > 0;

@@ -5,8 +5,8 @@
  */
 import type { Tcb } from "./tcb.ts";
 
-//= rfc6298#2.4
-// type=exception reason=Linux's 200 ms instead of 1 s: a second of silence for one lost segment is not what users expect
+//= rfc6298#2.4 type=exception reason=Linux's 200 ms instead of 1 s: a second of silence for one lost segment is not what users expect
+// Whenever RTO is computed, if it is less than 1 second, then the RTO SHOULD be rounded up to 1 second.
 export const RTO_MS_MIN = 200;
 //= rfc6298#2.5
 // A maximum value MAY be placed on RTO provided it is at least 60 seconds.
