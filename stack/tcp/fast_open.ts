@@ -49,6 +49,11 @@ function writeCookie(tcp: Tcp, localKey: number, remoteKey: number, view: DataVi
   view.setInt32(offset + 4, tcp.secret.hash(localKey, remoteKey, 0, 7));
 }
 
+/** Bytes of options that a SYN has room for: what the header can say, or less on a path under 80 bytes. */
+function optionRoom(tcb: Tcb): number {
+  return Math.min(40, tcb.path.mtu - tcb.path.ipHeaderLength - wire.HEADER_LENGTH);
+}
+
 /**
  * Adds the Fast Open option to a SYN or SYN-ACK whose options end at `offset`; `used` option bytes are taken already.
  *
@@ -56,7 +61,7 @@ function writeCookie(tcp: Tcp, localKey: number, remoteKey: number, view: DataVi
  */
 export function emitFastOpen(tcp: Tcp, tcb: Tcb, view: DataView, offset: number, used: number): number {
   if (tcb.state !== SYN_SENT) {
-    if (!tcb.fastOpenWanted || used + 4 + COOKIE_LENGTH > 40) return 0;
+    if (!tcb.fastOpenWanted || used + 4 + COOKIE_LENGTH > optionRoom(tcb)) return 0;
     const written = wire.emitFastOpenHead(view, offset, COOKIE_LENGTH);
     writeCookie(tcp, tcb.localKey, tcb.remoteKey, view, offset + written - COOKIE_LENGTH);
     return written;
@@ -67,7 +72,7 @@ export function emitFastOpen(tcp: Tcp, tcb: Tcb, view: DataView, offset: number,
   const known = tcp.fastOpenCache.get(tcb.remoteKey);
   const cookie = known === undefined || known.distrustedUntil > tcp.now ? null : known.cookie;
   const length = cookie === null ? 0 : cookie.length;
-  if (used + 4 + length > 40) return 0;
+  if (used + 4 + length > optionRoom(tcb)) return 0;
   const written = wire.emitFastOpenHead(view, offset, length);
   for (let i = 0; cookie !== null && i < length; i++) view.setUint8(offset + written - length + i, cookie[i]);
   return written;

@@ -114,7 +114,7 @@ export function sendSyn(tcp: Tcp, tcb: Tcb, now: number): number {
     tcp.timestamp(tcb),
     tcb.tsRecent,
   );
-  if (options.userTimeoutOption === true && length < wire.HEADER_LENGTH + 36) {
+  if (options.userTimeoutOption === true && length + 4 <= Math.min(60, tcb.path.mtu - tcb.path.ipHeaderLength)) {
     length += wire.emitUserTimeout(view, at + length, advertisedTimeout(tcb));
   }
   length += emitFastOpen(tcp, tcb, view, at + length, length - wire.HEADER_LENGTH);

@@ -212,7 +212,7 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
     headerLength += wire.TIMESTAMPS_LENGTH;
   }
   // Blocks go with pure acknowledgments: beside data they would make full segments too large for the path.
-  if (tcb.sack && data === 0) headerLength += emitSack(tcb, view, at + headerLength, tcb.timestamps ? 3 : 4);
+  if (tcb.sack && data === 0) headerLength += emitSack(tcb, view, at + headerLength, sackBlocks(tcb));
   if (data > 0) {
     const ring = tcb.sendRing;
     const memory = ring.memory!;
@@ -252,6 +252,14 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
   return code === EMSGSIZE ? code : OK;
 }
 
+/** Blocks that an acknowledgment has room for: an MTU under 80 takes fewer than the header does. */
+function sackBlocks(tcb: Tcb): number {
+  const { mtu, ipHeaderLength } = tcb.path;
+  const used = tcb.timestamps ? wire.TIMESTAMPS_LENGTH : 0;
+  const room = Math.min(40, mtu - ipHeaderLength - wire.HEADER_LENGTH) - used;
+  return Math.max(0, (room - 4) >> 3);
+}
+
 /** Everything received so far is acknowledged by what just went out; beside data the SACK blocks are still owed. */
 function acknowledged(tcb: Tcb, withData: boolean): void {
   const blocks = tcb.dsackLeft !== tcb.dsackRight || (tcb.ranges !== null && tcb.ranges.length > 0);
@@ -266,6 +274,7 @@ function acknowledged(tcb: Tcb, withData: boolean): void {
 function emitSack(tcb: Tcb, view: DataView, offset: number, most: number): number {
   const { ranges } = tcb;
   let blocks = 0;
+  if (most === 0) return 0;
   //= rfc2883#4
   // D-SACK: the first block of the SACK option field specifies the duplicate contiguous sequence
   if (tcb.dsackLeft !== tcb.dsackRight) {

@@ -335,3 +335,19 @@ Deno.test("wrong options of a stack and of a device throw before anything is tou
   using stack = new BareStack(device, { address: "192.0.2.1/24", now: 5 });
   assertEquals([stack.now, stack.advance(4), stack.advance(NaN), stack.now], [5, codes.EINVAL, codes.EINVAL, 5]);
 });
+
+Deno.test("MTU 68: an acknowledgment with timestamps has room for one SACK block, and no more is written", () => {
+  // Linux sends fragments there, and its receiver never sees an acknowledgment that our own IP refuses as too long.
+  using s = new Script({ mtu: 68, tcp: { timestamps: true, sack: true } });
+  const stamp = [1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0];
+  const listener = s.listener();
+  s.in("S 0", [2, 4, 0, 28, 1, 1, 4, 2, ...stamp]);
+  s.out("SA 0 ack 1");
+  s.in("A 1 ack 1", stamp);
+  assert(typeof listener.accept() !== "number");
+  s.device.take();
+  for (const line of ["A 101:105 ack 1", "A 201:205 ack 1", "A 301:305 ack 1", "A 301:305 ack 1"]) s.in(line, stamp);
+  const acks = s.device.take();
+  assertEquals(acks.map((ack) => [ack.length, ack[20 + 20 + 12 + 2], ack[20 + 20 + 12 + 3]]), Array(4).fill([64, 5, 10]));
+  assertEquals(s.stack.ipStatistics.ip.fragmentsFailed, 0);
+});
