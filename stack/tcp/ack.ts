@@ -73,6 +73,8 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
     // the last one says how long acknowledgments were lost, which is no round trip.
     const sample = (tcp.timestamp(tcb) - seg.tsEcr) | 0;
     if (sample >= 0 && sample <= againUs / 1000 + 2) measureRtt(tcb, sample);
+    // Still it is a valid measurement, though of no use: the back-off ends (Linux takes the sample itself).
+    else if (acked > 0) tcb.backoff = 0;
   }
   const echo = tcb.timestamps && seg.hasTimestamps && acked > 0;
   if (echo || originalArrived) undoIfSpurious(tcb, echo, seg.tsEcr, originalArrived);

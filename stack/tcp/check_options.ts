@@ -15,6 +15,7 @@ const RANGES: { readonly [name in keyof TcpOptions]?: readonly [number, number] 
   receiveBufferMax: [1, 64 << 20],
   sendBufferMax: [1, 64 << 20],
   maxSegmentSize: [0, 65_495],
+  rtoMinMs: [1, 120_000],
   ttl: [1, 255],
   tos: [0, 255],
 };
@@ -27,6 +28,7 @@ const SWITCHES: readonly (keyof TcpOptions)[] = [
   "timestamps",
   "sack",
   "fastOpen",
+  "thinLinearTimeouts",
 ];
 
 /** Says what is wrong, "ttl must be 1 to 255: 300"; null when nothing is. */

@@ -21,6 +21,10 @@ const RETRIES = 15;
 /** Linux's tcp_orphan_retries: nobody waits for the answer any more. */
 const ORPHAN_RETRIES = 8;
 
+/** Linux's tcp_thin_linear_timeouts: so many timeouts without back-off for a stream with so few frames in flight. */
+const THIN_LINEAR_RETRIES = 6;
+const THIN_FRAMES = 4;
+
 /** The earliest deadline of a connection. */
 export function earliest(tcb: Tcb): number {
   return Math.min(tcb.rtoAt, tcb.persistAt, tcb.reorderAt, tcb.probeAt, tcb.delayedAckAt, tcb.keepAliveAt, tcb.waitAt);
@@ -71,13 +75,15 @@ function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   }
   tcb.timeouts++;
   tcp.statistics.timeouts++;
+  const thin = sent.length < THIN_FRAMES;
   suspectBlackHole(tcb);
   enterLoss(tcb, now);
   if (retransmit(tcp, tcb, 0, tcb.sendMss, now) === OK) {
     tcb.retries++;
+    const linear = tcb.options.thinLinearTimeouts === true && thin && tcb.retries <= THIN_LINEAR_RETRIES;
     //= rfc9293#3.8.1
     // including Karn's algorithm (MUST-18): the back-off stays until a segment that was sent once gives a measurement
-    tcb.backoff = Math.min(tcb.backoff + 1, 16);
+    if (!linear) tcb.backoff = Math.min(tcb.backoff + 1, 16);
   } else tcp.mark(tcb); // the device is full
   tcb.rtoAt = now + currentRto(tcb);
 }

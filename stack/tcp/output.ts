@@ -161,20 +161,20 @@ function sendable(tcb: Tcb): number {
   const room = tcb.cwnd - tcb.inFlight;
   if (unsent === 0) return 0; // a FIN alone needs no window (RFC 9293 3.8.6 sends it regardless; Linux likewise)
   // The segment with CWR goes alone: cut by a device, the flag would stand in every piece.
-  let n = Math.min(unsent, window, room, tcb.ecnCwr ? sendMss : frameLimit(tcb, sendMss));
+  const n = Math.min(unsent, window, room, tcb.ecnCwr ? sendMss : frameLimit(tcb, sendMss));
   if (n <= 0) return -1;
   if (n >= sendMss) {
     const tail = n % sendMss;
-    if (tail === 0 || (n === unsent && mayBeSmall(tcb, n))) return n;
-    return n - tail;
+    return tail === 0 || (n === unsent && mayBeSmall(tcb, n)) ? n : n - tail;
   }
   //= rfc9293#3.8.6.2.1
   // Send data: (1) if a maximum-sized segment can be sent; (2) or if the data is pushed and all queued data can be sent
   // now and Nagle allows; (3) or if at least a fraction Fs (1/2) of the maximum window can be sent
   if (n === unsent && mayBeSmall(tcb, n)) return n;
-  if (n === window && 2 * n >= tcb.maxSndWnd) return n;
-  n = -1;
-  return n;
+  //= rfc9293#3.8.6.2.1 type=exception reason=as Linux (tcp_mss_split_point), one short segment at a time may fill the peer's window to its end;
+  // small windows lose up to a whole segment otherwise, and the receiver's own avoidance keeps the pieces from getting smaller
+  if (n === window && (2 * n >= tcb.maxSndWnd || mayBeSmall(tcb, n))) return n;
+  return -1;
 }
 
 //= rfc9293#3.7.4

@@ -25,10 +25,10 @@ const SEARCH_AGAIN_MS = 600_000;
 /** Segments in the window before one is risked (Linux). */
 const WINDOW_SEGMENTS = 11;
 
-/** The retransmission timer ran out for the `backoff`-th time. */
+/** The retransmission timer ran out, after `retries` times without progress. */
 export function suspectBlackHole(tcb: Tcb): void {
   const { sent } = tcb;
-  if (sent === null || tcb.backoff % BLACK_HOLE_TIMEOUTS !== BLACK_HOLE_TIMEOUTS - 1 || tcb.sendMss <= MSS_FLOOR) return;
+  if (sent === null || tcb.retries % BLACK_HOLE_TIMEOUTS !== BLACK_HOLE_TIMEOUTS - 1 || tcb.sendMss <= MSS_FLOOR) return;
   if (((sent.end(0) - sent.start(0)) | 0) < Math.min(tcb.sendMss, MSS_FLOOR)) return;
   if (tcb.sendMss <= MSS_BASE && tcb.mssClamp === 0) return; // hardly any path is that narrow and silent
   //= rfc4821#7.7

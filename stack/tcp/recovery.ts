@@ -136,11 +136,11 @@ export function leaveRecovery(tcb: Tcb): void {
 export function enterLoss(tcb: Tcb, now: number): void {
   const { sent } = tcb;
   if (sent === null) return;
+  noteReduction(tcb);
   if (tcb.recovery !== LOSS || ((tcb.sndUna - tcb.recoverPoint) | 0) >= 0) {
     // RFC 5681 3.1: ssthresh is set once for a segment that is retransmitted again and again.
     tcb.ssthresh = tcb.congestion.onTimeout(tcb, (tcb.sndNxt - tcb.sndUna) | 0, now);
   }
-  noteReduction(tcb);
   tcb.tlpActive = false;
   tcb.recovery = LOSS;
   tcb.recoverPoint = tcb.sndNxt;

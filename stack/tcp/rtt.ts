@@ -7,7 +7,8 @@ import type { Tcb } from "./tcb.ts";
 
 //= rfc6298#2.4 type=exception reason=Linux's 200 ms instead of 1 s: a second of silence for one lost segment is not what users expect
 // Whenever RTO is computed, if it is less than 1 second, then the RTO SHOULD be rounded up to 1 second.
-export const RTO_MS_MIN = 200;
+/** What `TcpOptions.rtoMinMs` is when nobody says. */
+const RTO_MS_MIN = 200;
 //= rfc6298#2.5
 // A maximum value MAY be placed on RTO provided it is at least 60 seconds.
 export const RTO_MS_MAX = 120_000;
@@ -29,7 +30,7 @@ export function measureRtt(tcb: Tcb, sample: number): void {
     tcb.srttMs += (rtt - tcb.srttMs) / 8;
     if (rtt < tcb.minRttMs) tcb.minRttMs = rtt;
   }
-  tcb.rtoMs = Math.min(RTO_MS_MAX, tcb.srttMs + Math.max(RTO_MS_MIN, 4 * tcb.rttVarMs));
+  tcb.rtoMs = Math.min(RTO_MS_MAX, tcb.srttMs + Math.max(tcb.options.rtoMinMs ?? RTO_MS_MIN, 4 * tcb.rttVarMs));
   tcb.backoff = 0;
 }
 

@@ -61,6 +61,16 @@ export interface TcpOptions {
   keepAliveCount?: number;
   /** RFC 5482: give up when sent data is not acknowledged for so long; 0 = by number of retransmissions (default). */
   userTimeoutMs?: number;
+  /**
+   * Least part of the retransmission timeout above the round-trip time, in milliseconds: at least 1, default 200 as Linux
+   * (TCP_RTO_MIN_US there). Below what the peer delays its acknowledgments it costs needless retransmissions, which are undone.
+   */
+  rtoMinMs?: number;
+  /**
+   * Don't back off for the first six timeouts of a stream with fewer than four frames in flight (Linux's
+   * TCP_THIN_LINEAR_TIMEOUTS): for paths that lose much at random. Default false, as RFC 6298 wants it.
+   */
+  thinLinearTimeouts?: boolean;
   /** Exchange user timeouts with the peer (RFC 5482). Default false. */
   userTimeoutOption?: boolean;
   /** Largest receive and send buffer in bytes. They start small and grow as needed. Default 4 MiB each. */
