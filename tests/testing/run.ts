@@ -1,5 +1,5 @@
 /**
- * Runs the tests, or the whole gate: `run.ts test [--long] [files or folders…]`, `run.ts ok`.
+ * Runs the tests, or the whole gate: `run.ts test [--long] [--limit SECONDS] [files or folders…]`, `run.ts ok`.
  *
  * Tests that need the real kernel (their files speak of TAPIOCA_KERNEL or of testing/namespace.ts) run in a network
  * namespace of their own; everything else runs where it is. The last line is `N passed, N failed, N skipped`.
@@ -9,12 +9,15 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { bold, green, red, yellow } from "@std/fmt/colors";
 import { findEnclosure } from "../../examples/demo/enclosure.ts";
+import { runWatched } from "./watchdog.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** A test that hangs must fail the run, in the time that a CI gives it. */
 const PLAIN_LIMIT_MS = 6 * 60_000;
 const KERNEL_LIMIT_MS = 9 * 60_000;
 const LONG_LIMIT_MS = 90 * 60_000;
+/** What a run that had to be ended counts as, whatever it says itself; `timeout` of the shell has the same. */
+const HUNG = 124;
 /** Tests compare our datagram sockets with Deno's own, which are still behind a flag. */
 const TEST = ["test", "-A", "--unstable-net"];
 
@@ -39,6 +42,8 @@ function chosenFiles(names: string[]): string[] {
   return names.flatMap((name) => {
     const path = name.replace(/^\.\//, "").replace(/\/$/, "");
     try {
+      // A file from elsewhere too: the harness's own tests have some.
+      if (path.startsWith("/")) return Deno.statSync(path).isFile ? [path] : [];
       return Deno.statSync(ROOT + path).isDirectory ? [...testFiles(path)] : [path];
     } catch {
       console.error(`run.ts: there is no ${name}`);
@@ -48,19 +53,12 @@ function chosenFiles(names: string[]): string[] {
 }
 
 function needsKernel(path: string): boolean {
-  return /TAPIOCA_KERNEL|\/(namespace|kernel)\.ts"/.test(Deno.readTextFileSync(ROOT + path));
+  return /TAPIOCA_KERNEL|\/(namespace|kernel)\.ts"/.test(Deno.readTextFileSync(path.startsWith("/") ? path : ROOT + path));
 }
 
-async function run(command: string[], env: Record<string, string> = {}, limitMs = LONG_LIMIT_MS): Promise<number> {
-  const [program, ...args] = command;
-  const child = new Deno.Command(program, { args, cwd: ROOT, env, stdin: "null" }).spawn();
-  const timer = setTimeout(() => {
-    console.error(red(`Not done in ${limitMs / 60_000} minutes: ended`));
-    child.kill("SIGTERM");
-  }, limitMs);
-  const { code } = await child.status;
-  clearTimeout(timer);
-  return code;
+async function run(command: string[], env: Record<string, string> = {}, limitMs = PLAIN_LIMIT_MS): Promise<number> {
+  const { code, hung } = await runWatched(command, { cwd: ROOT, env, limitMs });
+  return hung ? HUNG : code;
 }
 
 /** Counts what a JUnit report says. A run that died before it wrote one is one failure. */
@@ -74,17 +72,20 @@ function count(report: string, code: number): Totals {
   const total = xml.match(/<testcase\b/g)?.length ?? 0;
   const skipped = xml.match(/<skipped\b/g)?.length ?? 0;
   const broken = xml.match(/<(failure|error)\b/g)?.length ?? 0;
-  // A leaked resource outside a test, or an uncaught error, has no test case of its own.
+  // A leaked resource outside a test, an uncaught error or a hang has no test case of its own.
   const failed = broken === 0 && code !== 0 ? 1 : broken;
   return { passed: Math.max(0, total - skipped - broken), failed, skipped };
 }
+
+/** `--limit` in milliseconds. */
+let chosenLimitMs: number | undefined;
 
 async function runFiles(prefix: string[], files: string[], env: Record<string, string>, flags: string[]): Promise<Totals> {
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 };
   const report = Deno.makeTempFileSync({ prefix: "tapioca_", suffix: ".xml" });
   Deno.removeSync(report);
   const ordinary = prefix.length === 0 ? PLAIN_LIMIT_MS : KERNEL_LIMIT_MS;
-  const limitMs = env.TAPIOCA_LONG === "1" ? LONG_LIMIT_MS : ordinary;
+  const limitMs = chosenLimitMs ?? (env.TAPIOCA_LONG === "1" ? LONG_LIMIT_MS : ordinary);
   const code = await run([...prefix, Deno.execPath(), ...flags, `--junit-path=${report}`, ...files], env, limitMs);
   const totals = count(report, code);
   await Deno.remove(report).catch(() => {});
@@ -121,6 +122,10 @@ async function test(long: boolean, chosen: string[]): Promise<boolean> {
     console.log(`On a real kernel, in ${enclosure.name}: ${kernel.passed + kernel.failed} tests of`);
     for (const file of kernelFiles) console.log(`  ${file}`);
   }
+  // What went wrong may be far up by now.
+  if (plain.failed > 0 && kernelFiles.length > 0) {
+    console.error(red(`Of the tests without a kernel ${plain.failed} failed: see above`));
+  }
   const failed = plain.failed + kernel.failed;
   console.log(`${plain.passed + kernel.passed} passed, ${failed} failed, ${plain.skipped + kernel.skipped} skipped`);
   const wanting = Deno.env.get("CI") === "true" && missing.length > 0;
@@ -152,11 +157,13 @@ async function ok(): Promise<boolean> {
 }
 
 if (import.meta.main) {
-  const options = parseArgs(Deno.args, { boolean: ["long"] });
+  const options = parseArgs(Deno.args, { boolean: ["long"], string: ["limit"] });
   const [command, ...files] = options._.map(String);
-  if (command !== "test" && command !== "ok") {
-    console.error("usage: run.ts test [--long] [files…] | run.ts ok");
+  const limit = options.limit === undefined ? undefined : Number(options.limit);
+  if ((command !== "test" && command !== "ok") || (limit !== undefined && !(limit > 0))) {
+    console.error("usage: run.ts test [--long] [--limit SECONDS] [files…] | run.ts ok");
     Deno.exit(2);
   }
+  if (limit !== undefined) chosenLimitMs = limit * 1000;
   Deno.exit((command === "ok" ? await ok() : await test(options.long === true, files)) ? 0 : 1);
 }
