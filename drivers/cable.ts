@@ -123,11 +123,14 @@ class End implements CableEnd {
     this.medium = options.medium;
     this.mtu = options.mtu;
     const rxFrame = options.offload ? SUPER_FRAME : options.mtu + (mac === null ? 0 : LINK_HEADER);
+    const full = options.mtu + LINK_HEADER;
     this.capabilities = {
       rxChecksum: options.offload,
       txChecksum: options.offload,
       txSegmentation: options.offload ? SUPER_FRAME : 0,
       rxFrame,
+      // Receivers share what the queue holds, so that no clean cable ever drops for want of room.
+      rxQueueFrames: Math.floor(Math.min(options.queueBytes, options.offload ? Infinity : options.queue * full) / full),
     };
     this.#queue = new FrameQueue(options.queue, Math.max(options.queueBytes, 2 * rxFrame));
   }

@@ -13,8 +13,11 @@ import type { Tcp } from "./tcp.ts";
 
 /** RFC 8985 7.2, TLP.max_ack_delay: what a delayed acknowledgment may cost (Linux takes its RTO minimum). */
 const MAX_ACK_DELAY_MS = 200;
-/** Timers below this are not told apart from the next burst. */
-const PTO_MS_MIN = 2;
+/**
+ * A process that is busy elsewhere answers late on the shortest paths, and a probe then is needless (Linux: two ticks of its
+ * timer, up to 20 ms).
+ */
+const PTO_MS_MIN = 10;
 
 //= rfc8985#7.2
 // the sender schedules a PTO only if ... the connection supports SACK, is not in loss recovery, and no PTO was sent since

@@ -91,7 +91,13 @@ Deno.test("with offload: super-frames with their flags; without: too long is an 
   const [plain] = cable();
   plain.open(() => {});
   assertEquals(plain.transmit(frameOf(1600, 1)), codes.EMSGSIZE);
-  assertEquals(plain.capabilities, { rxChecksum: false, txChecksum: false, txSegmentation: 0, rxFrame: 1518 });
+  assertEquals(plain.capabilities, {
+    rxChecksum: false,
+    txChecksum: false,
+    txSegmentation: 0,
+    rxFrame: 1518,
+    rxQueueFrames: 1024,
+  });
 });
 
 Deno.test("an end that is down, removed, closed, or not open", () => {
