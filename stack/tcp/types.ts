@@ -55,7 +55,7 @@ export interface TcpOptions {
   keepAlive?: boolean;
   /** Idle time before the first probe, between probes (milliseconds), and how many. Linux's defaults: 7,200,000, 75,000, 9. */
   keepAliveIdleMs?: number;
-  /** Milliseconds between probes. Default 75,000. */
+  /** Milliseconds between probes. Default 75,000. Linux peers answer at most one in 500 ms. */
   keepAliveIntervalMs?: number;
   /** Probes without an answer before the connection is given up. Default 9. */
   keepAliveCount?: number;

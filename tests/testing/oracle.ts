@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { assertEquals } from "@std/assert";
+import { delay } from "@std/async/delay";
 import type { Device } from "../../stack/device.ts";
 import { TapDevice } from "../../drivers/tap.ts";
 import { TunDevice } from "../../drivers/tun.ts";
@@ -129,6 +130,17 @@ async function receiveHashed(conn: Deno.Conn): Promise<{ bytes: number; sha256: 
 export async function transfer(from: Deno.Conn, to: Deno.Conn, size: number, seconds = 60): Promise<void> {
   const both = Promise.all([sendHashed(from, size), receiveHashed(to)]);
   const [sha256, received] = await within(seconds, `a transfer of ${size} bytes`, both);
+  assertEquals(received, { bytes: size, sha256 });
+}
+
+/** The same with a reader that doesn't read for a while, so that the window closes. */
+export async function transferPaused(from: Deno.Conn, to: Deno.Conn, size: number, pauseMs: number): Promise<void> {
+  const receive = async () => {
+    await delay(pauseMs);
+    return await receiveHashed(to);
+  };
+  const both = Promise.all([sendHashed(from, size), receive()]);
+  const [sha256, received] = await within(60 + pauseMs / 1000, `a transfer of ${size} bytes with a pause`, both);
   assertEquals(received, { bytes: size, sha256 });
 }
 
