@@ -94,9 +94,16 @@ export function ipv4At(view: DataView, offset: number, length: number, ethernet:
 export function markCongestion(view: DataView, at: number): boolean {
   const old = view.getUint16(at);
   const ecn = old & 3;
+  //= rfc3168#5
+  // The not-ECT codepoint '00' indicates a packet that is not using ECN. The CE codepoint '11' is set by a router to indicate
+  // congestion to the end nodes.
   if (ecn === 0) return false;
+  //= rfc3168#5
+  // Routers treat the ECT(0) and ECT(1) codepoints as equivalent.
   if (ecn === 3) return true;
   const now = old | 3;
+  //= rfc1624#3
+  // HC' = ~(~HC + ~m + m')
   let s = (~view.getUint16(at + 10) & 0xffff) + (~old & 0xffff) + now;
   s = (s & 0xffff) + (s >>> 16);
   s = (s & 0xffff) + (s >>> 16);

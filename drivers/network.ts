@@ -125,6 +125,11 @@ export class Network {
     return this.#links;
   }
 
+  /** Packets that the capture holds, those beyond its 1 GiB, and failures to write it (the first ends it); null without one. */
+  get capture(): { captured: number; notCaptured: number; writeErrors: number } | null {
+    return this.#capture === null ? null : { ...this.#capture.counters };
+  }
+
   /** The host, router, switch or device of a name. Throws `Deno.errors.NotFound` if there is none. */
   get(name: string): NetStack | NetworkSwitch | AttachedDevice {
     const node = this.#nodes.get(name);
@@ -347,7 +352,10 @@ export class Network {
     return promise;
   }
 
-  /** Waits for something of the machine's own world (a file, `crypto.subtle`, a child): the network's time stands still meanwhile. */
+  /**
+   * Waits for something of the machine's own world (a file, `crypto.subtle`, a child): the network's time stands still meanwhile.
+   * Nothing that itself waits for the network, then, or neither ever ends.
+   */
   real<T>(promise: Promise<T>): Promise<T> {
     return this.#holds.hold(promise);
   }

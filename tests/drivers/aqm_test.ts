@@ -1,5 +1,5 @@
 /** CoDel (RFC 8289) and the ECN mark, and super-frames as a wire would carry them. */
-import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assert, assertEquals, assertGreater } from "@std/assert";
 import { Codel, markCongestion, PASS } from "../../drivers/aqm.ts";
 import { perfectConditions } from "../../drivers/conditions.ts";
 import { RX_CHECKSUM_PARTIAL, type TxFrame } from "../../stack/device.ts";
@@ -78,6 +78,13 @@ Deno.test("overload: CoDel marks those that understand it, with a right checksum
   assertGreater(plain.faulty.faults.out.droppedAqm, 5);
 });
 
+//= rfc3168#5 type=test
+// The not-ECT codepoint '00' indicates a packet that is not using ECN. The CE codepoint '11' is set by a router to indicate
+// congestion to the end nodes.
+//= rfc3168#5 type=test
+// Routers treat the ECT(0) and ECT(1) codepoints as equivalent.
+//= rfc1624#3 type=test
+// HC' = ~(~HC + ~m + m')
 Deno.test("the mark corrects any header's checksum", () => {
   for (let first = 0; first < 65_536; first += 251) {
     for (const ecn of [0, 1, 2, 3]) {

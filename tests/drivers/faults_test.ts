@@ -123,6 +123,15 @@ Deno.test("rate: a frame leaves when it has been sent to its last bit; tail drop
   assertEquals(small.faulty.faults.out.droppedFull, 2);
 });
 
+Deno.test("what waits for the rate is not held up by a packet that fell far behind", () => {
+  using bench = new Bench({ rate: 8_000_000, reorder: { probability: 1, delay: 100 } });
+  bench.send(Uint8Array.from({ length: 1000 }, () => 1));
+  bench.send(new Uint8Array(1000));
+  bench.faulty.set({ reorder: 0 });
+  bench.clock.runUntilIdle();
+  assertEquals(bench.device.sent.map(({ at, bytes }) => [at, bytes[0]]), [[2, 0], [101, 1]]);
+});
+
 Deno.test("conditions change while frames are under way: those on the wire keep their times", () => {
   using bench = new Bench({ rate: 8_000_000, delay: 100 });
   for (let i = 0; i < 4; i++) bench.send(new Uint8Array(1000));
