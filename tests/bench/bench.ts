@@ -1,156 +1,169 @@
 /**
- * Measures our stack on a TAP, with and without offload, beside the kernel's own over a veth pair, in interleaved rounds of one
- * run: `deno task bench [--json] [--rounds 3] [--seconds 2] [--only tapioca]`. Prints medians; compare only within one run.
+ * Measures our stack on a TAP, with and without offload, beside the kernel's own over a veth pair and whoever else is there
+ * (slirp4netns, pasta, and the peers in the folder that `PEERS` names), in interleaved rounds of one run; then our stack alone
+ * over a cable in memory. Prints medians and spread: compare only within one run.
+ *
+ *     deno task bench [--quick] [--rounds 5] [--seconds 1] [--only NAME,…] [--tests NAME,…] [--json] [--no-c]
+ *                     [--save FILE] [--compare [FILE]]
+ *
+ * `--only` and `--tests` take beginnings of names: `--only tapioca,kernel --tests in,out`. `--no-c` does as if
+ * there were no C compiler. `--json` prints the summary instead of tables, `--save` writes it, `--compare` divides it by an earlier one (tests/bench/baseline.json) and ends with 1 if we fell.
  *
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { bold } from "@std/fmt/colors";
 import { findEnclosure } from "../../examples/demo/enclosure.ts";
 import { setLoopbackUp } from "../testing/loopback.ts";
-import { findProgram, Namespace } from "../testing/namespace.ts";
-import { Service } from "../testing/service.ts";
+import { findProgram, ROOT } from "../testing/namespace.ts";
+import { measureCable } from "./cable.ts";
+import { findTools, measure, type Tools, withIdle } from "./load.ts";
+import { compare, printCable, printSummary, summarize, type Summary } from "./report.ts";
+import { type Footprint, type Results, type Test, TESTS } from "./suite.ts";
+import { type Entry, findWorlds } from "./worlds.ts";
 
-const SERVER = "10.9.0.2";
-const CLIENT = "10.9.0.1/24";
+const USAGE = `usage: bench.ts [--quick] [--rounds 5] [--seconds 1] [--only NAME,…] [--tests NAME,…] [--json] [--no-c]
+  [--save FILE] [--compare [FILE]]`;
+const BASELINE = `${ROOT}tests/bench/baseline.json`;
+const IDLE_CONNECTIONS = 10_000;
+const IDLE_WARM_UP = 500;
+/** How a failure begins that concerns the whole server. */
+const ABSENT = "not measured: ";
 
-interface Test {
-  name: string;
-  mode: string;
-  streams: number;
-  unit: string;
+interface Options {
+  rounds: number;
+  seconds: number;
+  worlds: (name: string) => boolean;
+  tests: Test[];
+  idle: number;
 }
 
-const TESTS: Test[] = [
-  { name: "in x1", mode: "in", streams: 1, unit: "Gbit/s" },
-  { name: "in x8", mode: "in", streams: 8, unit: "Gbit/s" },
-  { name: "out x1", mode: "out", streams: 1, unit: "Gbit/s" },
-  { name: "out x8", mode: "out", streams: 8, unit: "Gbit/s" },
-  { name: "round trips", mode: "rr", streams: 1, unit: "/s" },
-  { name: "round trips x32", mode: "rr", streams: 32, unit: "/s" },
-  { name: "connections x1", mode: "crr", streams: 1, unit: "/s" },
-  { name: "connections x50", mode: "crr", streams: 50, unit: "/s" },
-];
-
-interface Measurement {
-  value: number;
-  p50Us?: number;
-  p99Us?: number;
+/** Resident bytes of a process. */
+function memoryOf(pid: number): number {
+  return Number(Deno.readTextFileSync(`/proc/${pid}/status`).match(/VmRSS:\s+(\d+)/)?.[1] ?? 0) * 1024;
 }
 
-type Server = AsyncDisposable & { client: Namespace };
-
-/** Client ends run out of ports when TIME-WAIT keeps them for a minute; that is not what is measured. */
-async function clientNamespace(): Promise<Namespace> {
-  const namespace = await Namespace.create();
-  const settings = { tcp_max_tw_buckets: "0", ip_local_port_range: "1024 65000" };
-  for (const [name, value] of Object.entries(settings)) {
-    await namespace.run("sh", ["-c", `echo ${value} > /proc/sys/net/ipv4/${name}`]);
-  }
-  return namespace;
+/** Time and memory of a fresh server, and what idle connections add, after some that were opened and closed before. */
+async function footprint(tools: Tools, entry: Entry, idle: number): Promise<Footprint> {
+  await using world = await entry.start();
+  const { pid, client, firstAnswerMs } = world;
+  const firstAnswerMiB = memoryOf(pid) / 2 ** 20;
+  await withIdle(tools, client, IDLE_WARM_UP, () => Promise.resolve());
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const before = memoryOf(pid);
+  const [connections, after] = await withIdle(tools, client, idle, () => Promise.resolve(memoryOf(pid)));
+  return { firstAnswerMs, firstAnswerMiB, bytesPerConnection: (after - before) / connections, connections };
 }
 
-async function must(result: Promise<{ code: number; stderr: string }>): Promise<void> {
-  const { code, stderr } = await result;
-  if (code !== 0) throw new Error(stderr.trim());
-}
-
-async function kernelServer(): Promise<Server> {
-  const client = await clientNamespace();
-  const server = await Namespace.create();
-  await must(client.run("ip", ["link", "add", "c0", "type", "veth", "peer", "name", "s0", "netns", String(server.pid)]));
-  for (const [namespace, device, address] of [[client, "c0", CLIENT], [server, "s0", `${SERVER}/24`]] as const) {
-    await must(namespace.run("ip", ["address", "add", address, "dev", device]));
-    await must(namespace.run("ip", ["link", "set", device, "up"]));
-  }
-  const service = await Service.start([], { prefix: server.prefix, program: "tests/bench/kernel_server.ts" });
-  return { client, [Symbol.asyncDispose]: () => disposeAll(service, client, server) };
-}
-
-async function ourServer(more: string[]): Promise<Server> {
-  const client = await clientNamespace();
-  const args = ["--name", "bench0", "--address", `${SERVER}/24`, "--host-address", CLIENT, ...more];
-  const service = await Service.start(args, { prefix: client.prefix });
-  return { client, [Symbol.asyncDispose]: () => disposeAll(service, client) };
-}
-
-async function disposeAll(...resources: AsyncDisposable[]): Promise<void> {
-  for (const resource of resources) await resource[Symbol.asyncDispose]();
-}
-
-const SERVERS: Record<string, () => Promise<Server>> = {
-  "kernel, veth": kernelServer,
-  "tapioca, offload": () => ourServer([]),
-  "tapioca, plain": () => ourServer(["--no-offload"]),
-};
-
-async function measure(server: Server, test: Test, seconds: number): Promise<Measurement> {
-  const args = ["run", "-A", "tests/bench/client.ts", test.mode, SERVER, String(test.streams), String(seconds)];
-  const { code, stdout, stderr } = await server.client.run(Deno.execPath(), args, { timeoutMs: seconds * 1000 + 30_000 });
-  if (code !== 0) throw new Error(`${test.name}: ${stderr}`);
-  return JSON.parse(stdout);
-}
-
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1];
-}
-
-type Results = Record<string, Record<string, Measurement[]>>;
-
-async function measureAll(rounds: number, seconds: number, only: string): Promise<Results> {
-  const results: Results = {};
-  for (let round = 0; round < rounds; round++) {
-    for (const [name, start] of Object.entries(SERVERS)) {
-      if (!name.includes(only)) continue;
-      await using server = await start();
-      for (const test of TESTS) {
-        console.error(`round ${round + 1} of ${rounds}: ${name}, ${test.name}`);
-        ((results[name] ??= {})[test.name] ??= []).push(await measure(server, test, seconds));
-      }
+async function measureWorld(tools: Tools, entry: Entry, round: number, options: Options, results: Results): Promise<void> {
+  const { measurements, footprints } = results;
+  const tests = measurements[entry.name] ??= {};
+  const early = options.tests.some(({ name }) => tests[name]?.some(({ failed }) => failed?.startsWith(ABSENT)));
+  // A server that never answered won't in the next round either.
+  if (early) return;
+  try {
+    await using world = await entry.start();
+    for (const test of options.tests) {
+      console.error(`round ${round} of ${options.rounds}: ${entry.name}, ${test.name}`);
+      (tests[test.name] ??= []).push(await measure(tools, world.client, test, options.seconds, world.pid));
     }
+  } catch (error) {
+    for (const test of options.tests) {
+      (tests[test.name] ??= []).push({ value: NaN, failed: `${ABSENT}${(error as Error).message}` });
+    }
+    return;
+  }
+  if (entry.kernel || round > Math.min(3, options.rounds)) return;
+  try {
+    const found = await footprint(tools, entry, options.idle);
+    (footprints[entry.name] ??= []).push(found);
+  } catch (error) {
+    console.error(`round ${round} of ${options.rounds}: ${entry.name}, idle connections: ${(error as Error).message}`);
+  }
+}
+
+async function measureAll(tools: Tools, options: Options): Promise<Results> {
+  const results: Results = { measurements: {}, footprints: {} };
+  const entries = findWorlds(tools).filter(({ name }) => options.worlds(name));
+  for (let round = 1; round <= options.rounds; round++) {
+    for (const entry of entries) await measureWorld(tools, entry, round, options, results);
   }
   return results;
 }
 
-function printTable(results: Results): void {
-  const names = Object.keys(results);
-  console.log(bold(["".padEnd(18), ...names.map((name) => name.padStart(18))].join("")));
-  for (const { name, unit } of TESTS) {
-    const cells = names.map((server) => {
-      const value = median(results[server][name].map((measurement) => measurement.value));
-      return `${unit === "/s" ? Math.round(value).toString() : value.toFixed(2)} ${unit}`.padStart(18);
-    });
-    console.log(name.padEnd(18) + cells.join(""));
-  }
-  const latency = names.map((server) =>
-    `${median(results[server]["round trips"].map((m) => m.p50Us!)).toFixed(0)} us`.padStart(18)
-  );
-  console.log("round trip p50".padEnd(18) + latency.join(""));
-  console.log(
-    `\nMedians. "in" is from the kernel into the server. Client: Deno on kernel sockets, ${navigator.hardwareConcurrency} cores shared.`,
-  );
+function fail(message: string): never {
+  console.error(`bench: ${message}`);
+  Deno.exit(2);
+}
+
+function readArguments() {
+  const values = parseArgs(Deno.args, {
+    boolean: ["json", "inside", "quick", "no-c"],
+    string: ["rounds", "seconds", "only", "tests", "save", "compare"],
+    unknown: (argument) => fail(`unknown argument ${argument}. ${USAGE}`),
+  });
+  const number = (name: string, otherwise: number) => {
+    const value = Number(values[name] ?? otherwise);
+    if (!(value > 0)) fail(`--${name} must be a number above 0. ${USAGE}`);
+    return value;
+  };
+  const chosen = (name: string) => {
+    const starts = values[name] === undefined ? [""] : String(values[name]).split(",");
+    return (text: string) => starts.some((start) => text.startsWith(start));
+  };
+  const isTest = chosen("tests");
+  const quick = values.quick === true;
+  const ours = (name: string) => name.startsWith("tapioca") || name === "kernel, veth";
+  const options: Options = {
+    rounds: number("rounds", quick ? 1 : 5),
+    seconds: number("seconds", quick ? 0.3 : 1),
+    worlds: quick && values.only === undefined ? ours : chosen("only"),
+    tests: TESTS.filter(({ name }) => isTest(name)),
+    idle: quick ? 1000 : IDLE_CONNECTIONS,
+  };
+  if (options.tests.length === 0) fail(`no test begins with ${values.tests}: ${TESTS.map(({ name }) => name).join("; ")}`);
+  return { options, values };
+}
+
+/** Runs this program again, in namespaces of its own. */
+async function enclose(): Promise<number> {
+  const enclosure = findEnclosure();
+  if (enclosure.prefix === null) throw new Error(`Cannot measure a TAP: ${enclosure.reason}`);
+  if (findProgram("ip") === null) throw new Error("Cannot make a veth pair without ip: apt-get install iproute2");
+  const [program, ...words] = enclosure.prefix;
+  const args = [...words, Deno.execPath(), "run", "-A", new URL(import.meta.url).pathname, ...Deno.args, "--inside"];
+  return (await new Deno.Command(program, { args }).spawn().status).code;
 }
 
 async function main(): Promise<number> {
-  const wrong = (argument: string) => {
-    console.error(`bench: unknown argument ${argument}. usage: bench.ts [--json] [--rounds 3] [--seconds 2] [--only NAME]`);
-    Deno.exit(2);
-  };
-  const options = parseArgs(Deno.args, { boolean: ["json", "inside"], string: ["rounds", "seconds", "only"], unknown: wrong });
-  if (!options.inside) {
-    const enclosure = findEnclosure();
-    if (enclosure.prefix === null) throw new Error(`Cannot measure a TAP: ${enclosure.reason}`);
-    if (findProgram("ip") === null) throw new Error("Cannot make a veth pair without ip: apt-get install iproute2");
-    const [program, ...words] = enclosure.prefix;
-    const args = [...words, Deno.execPath(), "run", "-A", new URL(import.meta.url).pathname, ...Deno.args, "--inside"];
-    return (await new Deno.Command(program, { args }).spawn().status).code;
-  }
+  const { options, values } = readArguments();
+  if (!values.inside) return await enclose();
+  const comparing = values.compare === undefined ? null : String(values.compare) || BASELINE;
+  const before: Summary | null = comparing === null ? null : JSON.parse(await Deno.readTextFile(comparing));
   setLoopbackUp();
-  const results = await measureAll(Number(options.rounds ?? 3), Number(options.seconds ?? 2), String(options.only ?? ""));
-  if (options.json) console.log(JSON.stringify(results));
-  else printTable(results);
-  return 0;
+  const folder = await Deno.makeTempDir({ prefix: "tapioca_bench_" });
+  try {
+    const tools = await findTools(folder, values["no-c"] === true);
+    const results = await measureAll(tools, options);
+    const cable = await measureCable(options.seconds);
+    const summary = summarize(results, { client: tools.name, rounds: options.rounds, seconds: options.seconds, cable });
+    if (values.save) await Deno.writeTextFile(String(values.save), JSON.stringify(summary, null, 2) + "\n");
+    if (values.json) console.log(JSON.stringify(summary));
+    else printAll(summary, options);
+    return before !== null && !compare(summary, before, options.tests) ? 1 : 0;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function printAll(summary: Summary, { tests, rounds, seconds }: Options): void {
+  printSummary(summary, tests);
+  printCable(summary.cable);
+  const { machine } = summary;
+  console.log(
+    `Medians of ${rounds} interleaved rounds of ${seconds} s, ± half the range. "in" is from the kernel into the server, acknowledged ` +
+      `bytes. Blast counts the echoes that came back.\nLoad client: ${summary.client}. ${machine.processors} processors (${machine.cpu}), ` +
+      `Linux ${machine.kernel}, Deno ${machine.deno}; client and server share them: compare within this run only.`,
+  );
 }
 
 try {

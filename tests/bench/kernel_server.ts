@@ -32,6 +32,13 @@ async function serveOn(port: number, handle: (conn: Deno.Conn) => Promise<void>)
   }
 }
 
+async function echoDatagrams(): Promise<void> {
+  const socket = Deno.listenDatagram({ transport: "udp", port: 7, hostname: "0.0.0.0" });
+  // A client that has gone loses its answer.
+  for await (const [bytes, from] of socket) await socket.send(bytes, from).catch(() => {});
+}
+
+echoDatagrams();
 serveOn(7, echo);
 serveOn(9, discard);
 serveOn(19, chargen);

@@ -23,7 +23,8 @@ const SYMBOLS = {
   close: { parameters: ["i32"], result: "i32" },
 } as const;
 
-function openLibc(): Deno.DynamicLibrary<typeof SYMBOLS> {
+/** The three calls that an ioctl needs. */
+export function openLibc(): Deno.DynamicLibrary<typeof SYMBOLS> {
   for (const path of LIBC) {
     try {
       return Deno.dlopen(path, SYMBOLS);
