@@ -226,7 +226,7 @@ class End implements CableEnd {
  * receiver's own loop, never from inside the sender's call. What doesn't fit is lost and counted, as on a wire.
  *
  * @returns the two ends; each is for one {@link NetStack}
- * @throws {RangeError} for an MTU under 68 or over 65535, or a queue without room
+ * @throws {TypeError | RangeError} for an MTU under 68 or over 65535, a queue without room, or another wrong option
  *
  * @example
  * ```ts
@@ -244,6 +244,8 @@ export function cable(options: CableOptions = {}): [CableEnd, CableEnd] {
   if (!(Number.isInteger(queue) && queue >= 1)) throw new RangeError(`queue must be 1 frame or more: ${queue}`);
   const { queueBytes = Math.min(queue * (offload ? SUPER_FRAME : mtu + LINK_HEADER), 8 << 20) } = options;
   if (!(Number.isInteger(queueBytes) && queueBytes >= 1)) throw new RangeError(`queueBytes must be 1 or more: ${queueBytes}`);
+  if (typeof offload !== "boolean") throw new TypeError(`offload must be true or false: ${offload}`);
+  if (medium !== "ethernet" && medium !== "ip") throw new TypeError(`medium must be "ethernet" or "ip": ${medium}`);
   const all = { mtu, offload, medium, queue, queueBytes };
   const ends = [0, 1].map((i) => {
     const mac = medium === "ip" ? null : options.mac?.[i] ?? Uint8Array.of(2, 0, 0, 0, 0, i + 1);

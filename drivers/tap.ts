@@ -58,6 +58,7 @@ export class TapDevice extends TunTapDevice {
    * @throws {Deno.errors.InvalidData} when the name belongs to another kind of interface (EINVAL)
    */
   static open(options: TapOptions = {}): TapDevice {
+    if (typeof options !== "object" || options === null) throw new TypeError(`Invalid options ${options}: an object is needed`);
     return new TapDevice(options, options.mac === undefined ? randomMac() : parseMac(options.mac));
   }
 }

@@ -77,17 +77,40 @@ function checkRange(what: string, value: number | undefined, least: number, most
   throw new TypeError(`Invalid ${what} ${value}: a whole number from ${least} to ${most} is needed`);
 }
 
+function checkSwitch(what: string, value: unknown): void {
+  if (value !== undefined && typeof value !== "boolean") throw new TypeError(`Invalid ${what} ${value}: true or false is needed`);
+}
+
+function checkObject(what: string, value: unknown): void {
+  if (typeof value !== "object" || value === null) throw new TypeError(`Invalid ${what} ${value}: an object is needed`);
+}
+
+function checkName(name: unknown): void {
+  if (typeof name !== "string") throw new TypeError(`Invalid interface name ${name}: a text is needed`);
+  checkInterfaceName(name);
+}
+
+function checkList(what: string, list: unknown): void {
+  if (list !== undefined && !Array.isArray(list)) throw new TypeError(`Invalid ${what} ${list}: an array is needed`);
+}
+
 /** @throws {TypeError} for anything impossible in the options */
 export function checkOptions(options: TunTapOptions, mtuMax: number): void {
-  if (options.name !== undefined) checkInterfaceName(options.name);
+  if (options.name !== undefined) checkName(options.name);
+  for (const name of ["offload", "persist", "multiQueue", "packetInfo", "exclusive"] as const) checkSwitch(name, options[name]);
   checkRange("MTU", options.mtu, MTU_MIN, mtuMax);
   checkRange("owner", options.owner, 0, 0xfffffffe);
   checkRange("group", options.group, 0, 0xfffffffe);
   checkRange("send buffer", options.sendBuffer, 1, 0x7fffffff);
   const { host } = options;
   if (host === undefined) return;
+  checkObject("host", host);
+  checkSwitch("host.up", host.up);
+  if (typeof host.address !== "string") checkList("host.address", host.address);
+  checkList("host.routes", host.routes);
+  checkList("host.neighbors", host.neighbors);
   checkRange("host MTU", host.mtu, MTU_MIN, mtuMax);
-  if (host.name !== undefined) checkInterfaceName(host.name);
+  if (host.name !== undefined) checkName(host.name);
   if (host.mac !== undefined) parseMac(host.mac);
   for (const address of addressesOf(host)) {
     parsePrefix(address);
@@ -99,7 +122,10 @@ export function checkOptions(options: TunTapOptions, mtuMax: number): void {
     parseMac(mac);
   }
   const { namespace } = host;
-  if (namespace !== undefined && (typeof namespace === "string" || "pid" in namespace)) namespacePath(namespace);
+  if (namespace === undefined) return;
+  if (typeof namespace !== "string") checkObject("namespace", namespace);
+  if (typeof namespace === "string" || "pid" in namespace) namespacePath(namespace);
+  else checkRange("namespace descriptor", namespace.fd, 0, 0x7fffffff);
 }
 
 function addressesOf(host: HostOptions): string[] {

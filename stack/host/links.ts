@@ -5,9 +5,9 @@
  */
 import type { Device } from "../device.ts";
 import type { InterfaceOptions, Internet, NetInterface, Route } from "../ip/types.ts";
-import { formatKey, maskOf, parseMac, parsePrefix } from "../wire/address.ts";
+import { formatKey, maskOf, parseMac } from "../wire/address.ts";
 import { errorFrom } from "./errors.ts";
-import { checkAddress, checkRoute } from "./options.ts";
+import { checkAddress, checkOwnAddress, checkRoute } from "./options.ts";
 import type { CheckedAddresses, DeviceOptions, RouteOptions } from "./options.ts";
 import type { Pump } from "./pump.ts";
 
@@ -33,12 +33,19 @@ export class Links {
       this.#ip.removeInterface(netInterface.index);
       throw error;
     }
-    const added = checked.addresses.map(({ key, prefixLength }) =>
-      this.addKey(netInterface.index, key, prefixLength, options.detectConflicts ?? false)
-    );
-    const ready = Promise.all(added).then(() => {});
-    ready.catch(() => {});
-    return { index: netInterface.index, ready };
+    try {
+      const added = checked.addresses.map(({ key, prefixLength }) =>
+        this.addKey(netInterface.index, key, prefixLength, options.detectConflicts ?? false)
+      );
+      const ready = Promise.all(added).then(() => {});
+      ready.catch(() => {});
+      return { index: netInterface.index, ready };
+    } catch (error) {
+      // An address that the stack has on another device: all or nothing.
+      this.#pump.detach(netInterface);
+      this.#ip.removeInterface(netInterface.index);
+      throw error;
+    }
   }
 
   /** Throws what is wrong at once; the promise tells the outcome of probing. */
@@ -66,16 +73,19 @@ export class Links {
 
   /** The interface with an index, or the first. */
   #pick(index: number | undefined): NetInterface {
-    return index === undefined ? this.#ip.interfaces[0] : this.find(index);
+    if (index !== undefined) return this.find(index);
+    const [first] = this.#ip.interfaces;
+    if (first === undefined) throw new RangeError("the stack has no device");
+    return first;
   }
 
   addAddress(address: string, interfaceIndex: number | undefined, probe: boolean): Promise<void> {
-    const { key, prefixLength } = parsePrefix(address);
+    const { key, prefixLength } = checkOwnAddress(address);
     return this.addKey(this.#pick(interfaceIndex).index, key, prefixLength, probe);
   }
 
   removeAddress(address: string): void {
-    const key = checkAddress(address.split("/")[0], "address");
+    const key = checkAddress(typeof address === "string" ? address.split("/")[0] : address, "address");
     const owner = this.#ip.interfaces.find((one) => one.addresses.some((held) => held.key === key));
     if (owner === undefined) throw new Deno.errors.AddrNotAvailable(`the stack has no address ${address}`);
     this.#pump.now();
@@ -113,6 +123,6 @@ export class Links {
     const near = interfaces.find(({ addresses }) =>
       addresses.some(({ key, prefixLength }) => ((key ^ next) & maskOf(prefixLength)) === 0)
     );
-    return { ...route, interfaceIndex: (near ?? interfaces[0]).index };
+    return { ...route, interfaceIndex: (near ?? this.#pick(undefined)).index };
   }
 }

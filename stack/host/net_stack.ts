@@ -132,12 +132,12 @@ export class NetStack {
    *
    * @throws {Deno.errors.ConnectionRefused} nobody listens there; {Deno.errors.TimedOut} no answer; {Deno.errors.NetworkUnreachable} no way
    * there; {Error} with code "EHOSTUNREACH" the next hop doesn't answer; {Deno.errors.AddrNotAvailable} `localAddress` isn't the stack's;
-   * {RangeError} bad port; the signal's reason when aborted
+   * {TypeError | RangeError} a wrong option; the signal's reason when aborted
    */
   async connect(options: ConnectOptions): Promise<TcpConn> {
     this.#open();
-    check.checkTransport(options.transport, "tcp");
-    const remotePort = check.checkPort(options.port);
+    check.checkCall(options, "tcp");
+    const remotePort = check.checkPort(options.port, 1);
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
     const localKey = options.localAddress === undefined ? 0 : check.checkAddress(options.localAddress, "localAddress");
     check.checkTcpOptions(options);
@@ -164,7 +164,7 @@ export class NetStack {
    */
   listen(options: ListenOptions): TcpListener {
     this.#open();
-    check.checkTransport(options.transport, "tcp");
+    check.checkCall(options, "tcp");
     const port = check.checkPort(options.port);
     const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
     const { backlog = DEFAULT_BACKLOG } = options;
@@ -183,9 +183,10 @@ export class NetStack {
    */
   listenDatagram(options: DatagramOptions): UdpConn {
     this.#open();
-    check.checkTransport(options.transport, "udp");
+    check.checkCall(options, "udp");
     const port = check.checkPort(options.port);
     const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
+    check.checkUdpOptions(options);
     this.#pump.now();
     const socket = this.#udp.open(key, port, { ...options, multicastLoop: options.multicastLoop ?? options.loopback ?? false });
     if (typeof socket === "number") throw errorFrom(socket, `listen for datagrams at ${formatKey(key)}:${port}`);
@@ -200,8 +201,10 @@ export class NetStack {
    */
   async connectDatagram(options: ConnectDatagramOptions): Promise<UdpConn> {
     this.#open();
+    check.checkCall(options, "udp");
     const port = check.checkPort(options.port, 1);
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
+    check.checkUdpOptions(options);
     const key = await this.#lookUpFirst(options.hostname);
     this.#open();
     this.#pump.now();
@@ -246,6 +249,8 @@ export class NetStack {
     options: ResolveOptions = {},
   ): Promise<RecordsByType[T]> {
     this.#open();
+    check.checkObject(options);
+    check.checkSignal(options.signal);
     return await this.#resolver.resolve(name, type, options.signal) as RecordsByType[T];
   }
 

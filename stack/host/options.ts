@@ -6,8 +6,9 @@
 import type { Device } from "../device.ts";
 import { wrongTcpOption } from "../tcp/check_options.ts";
 import type { TcpOptions } from "../tcp/types.ts";
+import { wrongUdpOption } from "../udp/check_options.ts";
 import type { UdpOptions } from "../udp/types.ts";
-import { isUnicast, parsePrefix, tryParseAddress } from "../wire/address.ts";
+import { broadcastOf, isLoopback, isUnicast, maskOf, parsePrefix, tryParseAddress } from "../wire/address.ts";
 import type { Clock } from "./clock.ts";
 
 /** Smallest MTU that IPv4 allows (RFC 791). */
@@ -124,13 +125,50 @@ export interface CheckedAddresses {
   vlan: number | undefined;
 }
 
-/** A port number. */
-export function checkPort(port: unknown, least = 0): number {
-  const number = Number(port);
-  if (!Number.isInteger(number) || number < least || number > 65_535) {
-    throw new RangeError(`Invalid port (out of range): ${port}`);
+/** What can have options in it: no text, no null. */
+export function checkObject(options: unknown, what = "options"): void {
+  if (typeof options !== "object" || options === null) throw new TypeError(`${what} must be an object: ${options}`);
+}
+
+/** Each of `names`, if it is there, is true or false. */
+function checkSwitches<T extends object>(options: T, names: readonly (keyof T & string)[]): void {
+  for (const name of names) {
+    const value = options[name];
+    if (value !== undefined && typeof value !== "boolean") throw new TypeError(`${name} must be true or false: ${value}`);
   }
+}
+
+function checkList(list: unknown, what: string): void {
+  if (list !== undefined && !Array.isArray(list)) throw new TypeError(`${what} must be an array: ${list}`);
+}
+
+/** A port number, or its text; wrong ones are refused in Deno's words. */
+export function checkPort(port: unknown, least = 0): number {
+  if (typeof port !== "number" && typeof port !== "string") throw new TypeError(`Invalid port (expected number): ${port}`);
+  const number = port === "" ? NaN : Number(port);
+  if (!Number.isInteger(number)) throw new TypeError(`Invalid port: ${typeof port === "string" ? `'${port}'` : port}`);
+  if (number < least || number > 65_535) throw new RangeError(`Invalid port (out of range): ${port}`);
   return number;
+}
+
+/** What may abort a call. */
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError(`signal must be an AbortSignal: ${signal}`);
+}
+
+/** What all calls that make a socket have in common. */
+export function checkCall(options: object, transport: string): void {
+  checkObject(options);
+  const given = options as { transport?: unknown; signal?: unknown };
+  checkTransport(given.transport, transport);
+  checkSignal(given.signal);
+}
+
+/** Options of a datagram socket. Throws a RangeError that says which one is wrong. */
+export function checkUdpOptions(options: UdpOptions & { loopback?: boolean }): void {
+  const wrong = wrongUdpOption(options);
+  if (wrong !== null) throw new RangeError(wrong);
+  checkSwitches(options, ["loopback"]);
 }
 
 /** Options of a connection or listener. Throws a RangeError that says which one is wrong. */
@@ -159,7 +197,7 @@ export function checkAddress(text: unknown, what: string): number {
 }
 
 /** Only the transport that the method speaks. */
-export function checkTransport(given: unknown, expected: string): void {
+function checkTransport(given: unknown, expected: string): void {
   if (given !== undefined && given !== expected) {
     throw new TypeError(`Unsupported transport: ${JSON.stringify(given)}, expected "${expected}"`);
   }
@@ -170,13 +208,14 @@ export function checkDeviceOptions(device: Device, options: DeviceOptions): Chec
   if (typeof device !== "object" || device === null || typeof device.receive !== "function") {
     throw new TypeError("A stack needs a device, like TapDevice.open() or one end of cable()");
   }
+  checkObject(options);
+  checkSwitches(options, ["detectConflicts"]);
   const { address, mtu, vlan } = options;
   const texts = address === undefined ? [] : typeof address === "string" ? [address] : address;
-  const addresses = texts.map((text) => {
-    const parsed = parsePrefix(text);
-    if (!isUnicast(parsed.key)) throw new RangeError(`address ${text} is none that a host can have`);
-    return parsed;
-  });
+  checkList(texts, "address");
+  const addresses = texts.map(checkOwnAddress);
+  const twice = addresses.findIndex(({ key }, i) => addresses.findIndex((other) => other.key === key) < i);
+  if (twice >= 0) throw new RangeError(`address ${texts[twice]} is there twice`);
   if (mtu !== undefined && !(Number.isInteger(mtu) && mtu >= MTU_MIN && mtu <= MTU_MAX)) {
     throw new RangeError(`mtu must be ${MTU_MIN} to ${MTU_MAX} bytes: ${mtu}`);
   }
@@ -189,8 +228,21 @@ export function checkDeviceOptions(device: Device, options: DeviceOptions): Chec
   return { addresses, mtu, vlan };
 }
 
+/** An address with its prefix length that a host can have: no network, no broadcast, no loop-back. */
+export function checkOwnAddress(text: string): { key: number; prefixLength: number } {
+  const parsed = parsePrefix(text);
+  const { key, prefixLength } = parsed;
+  const whole = prefixLength >= 31;
+  const special = !whole && (key === broadcastOf(key, prefixLength) || (key & ~maskOf(prefixLength)) === 0);
+  if (prefixLength === 0 || special || !isUnicast(key) || isLoopback(key)) {
+    throw new RangeError(`address ${text} is none that a host can have`);
+  }
+  return parsed;
+}
+
 /** A route's text forms as keys. */
 export function checkRoute(route: RouteOptions): { destination: number; prefixLength: number; gateway: number; metric: number } {
+  checkObject(route, "a route");
   const { key, prefixLength } = parsePrefix(route.destination);
   const metric = route.metric ?? 0;
   if (!Number.isInteger(metric) || metric < 0) throw new RangeError(`metric must be 0 or more: ${metric}`);
@@ -204,7 +256,18 @@ export function checkRoute(route: RouteOptions): { destination: number; prefixLe
 
 /** Reads what concerns the whole stack. */
 export function checkStackOptions(options: NetStackOptions): { gateway: number; nameservers: number[] } {
-  if (options.tcp !== undefined) checkTcpOptions(options.tcp);
+  checkSwitches(options, ["forwarding"]);
+  const { tcp, clock, onConflict } = options;
+  if (tcp !== undefined) {
+    checkObject(tcp, "tcp");
+    checkTcpOptions(tcp);
+  }
+  if (clock !== undefined && (typeof clock?.now !== "function" || typeof clock.setTimer !== "function")) {
+    throw new TypeError("clock must be a Clock, like systemClock or a ManualClock");
+  }
+  if (onConflict !== undefined && typeof onConflict !== "function") throw new TypeError("onConflict must be a function");
+  checkList(options.nameservers, "nameservers");
+  checkList(options.routes, "routes");
   const gateway = options.gateway === undefined ? 0 : checkAddress(options.gateway, "gateway");
   if (options.gateway !== undefined && !isUnicast(gateway)) {
     throw new RangeError(`gateway ${options.gateway} is no host's address`);

@@ -7,6 +7,7 @@ import { EAGAIN } from "../codes.ts";
 import type { EchoReply, Internet } from "../ip/types.ts";
 import { formatKey } from "../wire/address.ts";
 import { abortReason, errorFrom } from "./errors.ts";
+import { checkObject, checkSignal } from "./options.ts";
 import type { Failable, Pump } from "./pump.ts";
 
 /** Echo data at first: as many bytes as `ping` sends. */
@@ -74,13 +75,19 @@ function inRange(value: number | undefined, least: number, most: number, what: s
   }
 }
 
-/** Throws a RangeError for an option that is out of range. */
+/** Throws a TypeError or RangeError for an option that is wrong. */
 export function checkPingOptions(options: PingOptions): void {
+  checkObject(options);
+  checkSignal(options.signal);
   inRange(options.size, 0, SIZE_MAX, "size");
   inRange(options.ttl, 1, 255, "ttl");
   inRange(options.sequence, 0, 65_535, "sequence");
-  if (options.timeoutMs !== undefined && !(options.timeoutMs > 0)) {
-    throw new RangeError(`timeoutMs must be more than 0: ${options.timeoutMs}`);
+  const { timeoutMs, dontFragment } = options;
+  if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0)) {
+    throw new RangeError(`timeoutMs must be more than 0: ${timeoutMs}`);
+  }
+  if (dontFragment !== undefined && typeof dontFragment !== "boolean") {
+    throw new TypeError(`dontFragment must be true or false: ${dontFragment}`);
   }
 }
 

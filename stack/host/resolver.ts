@@ -80,7 +80,7 @@ export class Resolver {
 
   /** Records of a name. */
   async resolve(name: string, type: DnsType, signal?: AbortSignal): Promise<RecordsByType[DnsType]> {
-    if (!(type in DNS_TYPES)) throw new TypeError(`type must be one of ${Object.keys(DNS_TYPES).join(", ")}: ${type}`);
+    if (!Object.hasOwn(DNS_TYPES, type)) throw new TypeError(`type must be one of ${Object.keys(DNS_TYPES).join(", ")}: ${type}`);
     if (signal?.aborted) throw abortReason(signal);
     const literal = literalKey(name);
     if (literal !== null && type === "A") return [formatKey(literal)];
@@ -178,6 +178,7 @@ export class Resolver {
 }
 
 function literalKey(hostname: string): number | null {
+  if (typeof hostname !== "string") throw new TypeError(`a name or an address is needed, not ${hostname}`);
   const name = hostname.toLowerCase();
   if (name === "localhost" || name === "localhost.") return tryParseAddress("127.0.0.1");
   return tryParseAddress(name);

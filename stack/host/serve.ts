@@ -8,6 +8,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { nodeSocket } from "./node.ts";
 import type { NodeStream } from "./node.ts";
+import { checkObject, checkSignal } from "./options.ts";
 import type { TcpListener } from "./tcp_listener.ts";
 
 /** Who asks. */
@@ -263,6 +264,7 @@ function end(outgoing: ServerResponse, chunk?: Uint8Array): Promise<void> {
  *
  * @param listener from `stack.listen({ port: 80 })`
  * @param handler answers a request
+ * @throws {TypeError} for a wrong argument, before anything is accepted
  *
  * @example
  * ```ts
@@ -275,5 +277,9 @@ function end(outgoing: ServerResponse, chunk?: Uint8Array): Promise<void> {
  * ```
  */
 export function serve(listener: TcpListener, handler: ServeHandler, options: ServeOptions = {}): StackHttpServer {
+  if (typeof listener?.accept !== "function") throw new TypeError("serve needs a listener, like stack.listen({ port: 80 })");
+  if (typeof handler !== "function") throw new TypeError(`handler must be a function: ${handler}`);
+  checkObject(options);
+  checkSignal(options.signal);
   return new HttpServer(listener, handler, options);
 }

@@ -65,6 +65,8 @@ export interface Path {
   readonly txSegmentation: number;
   /** Frames that the device queues on their way to us before it drops; 0 for no known limit. */
   readonly rxQueueFrames: number;
+  /** One of CAST_…; without it CAST_UNICAST. */
+  readonly cast?: number;
   /** Pseudo-header sum of the two addresses alone: protocol and length are still to be added. */
   readonly addressSum: number;
   /** True when routes, addresses or the path MTU changed since it was made. */

@@ -20,6 +20,9 @@ const RANGES: { readonly [name in keyof TcpOptions]?: readonly [number, number] 
   tos: [0, 255],
 };
 
+/** Those that count something, and so must be whole. */
+const WHOLE = new Set(["keepAliveCount", "receiveBufferMax", "sendBufferMax", "maxSegmentSize", "ttl", "tos"]);
+
 const SWITCHES: readonly (keyof TcpOptions)[] = [
   "noDelay",
   "keepAlive",
@@ -37,7 +40,8 @@ export function wrongTcpOption(options: TcpOptions): string | null {
     const value = options[name as keyof TcpOptions];
     if (value === undefined) continue;
     const [least, most] = range;
-    if (typeof value !== "number" || !(value >= least && value <= most)) return `${name} must be ${least} to ${most}: ${value}`;
+    const fits = typeof value === "number" && value >= least && value <= most && !(WHOLE.has(name) && value % 1 !== 0);
+    if (!fits) return `${name} must be ${least} to ${most}: ${value}`;
   }
   for (const name of SWITCHES) {
     const value = options[name];

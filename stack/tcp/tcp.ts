@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINVAL, ENOBUFS, OK } from "../codes.ts";
+import { EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINVAL, ENETUNREACH, ENOBUFS, OK } from "../codes.ts";
 import { RX_CHECKSUM_PARTIAL, RX_CHECKSUM_VALID } from "../device.ts";
 import {
   ANY,
@@ -138,6 +138,9 @@ export class Tcp implements TcpLayer, Transport {
     if (this.table.size >= this.limits.connectionsMax) return this.#full();
     const path = this.ip.path(localKey, remoteKey);
     if (typeof path === "number") return path;
+    //= rfc9293#3.9.2.3
+    // A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a broadcast or multicast address)
+    if ((path.cast ?? CAST_UNICAST) !== CAST_UNICAST) return ENETUNREACH;
     const free = (p: number) => this.#timeWaits.reusable(this.table.get(path.localKey, p, remoteKey, remotePort));
     const port = localPort === 0 ? this.#ports.forPeer(path.localKey, remoteKey, remotePort, free) : localPort;
     if (port < 0) return EADDRNOTAVAIL;

@@ -53,9 +53,9 @@ export function parseAddress(text: string): number {
  * @throws {TypeError} if the text has another form, or the length is over 32
  */
 export function parsePrefix(text: string): { key: number; prefixLength: number } {
-  const slash = text.indexOf("/");
+  const slash = typeof text === "string" ? text.indexOf("/") : -1;
   const key = slash < 0 ? null : tryParseAddress(text.slice(0, slash));
-  const tail = text.slice(slash + 1);
+  const tail = key === null ? "" : text.slice(slash + 1);
   if (key === null || !/^(\d|[12]\d|3[0-2])$/.test(tail)) {
     throw new TypeError(`Not an address with prefix length: ${JSON.stringify(text)}. Expected a form like "10.0.0.2/24"`);
   }

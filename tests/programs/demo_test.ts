@@ -48,7 +48,8 @@ Deno.test({
     const file = await Deno.makeTempFile({ suffix: ".pcap" });
     const { code, stdout, stderr } = await demo(["--json", "--pcap", file], { timeoutMs: 120_000 });
     assertEquals(code, 0, stdout + stderr);
-    const { stdout: text } = await run("tcpdump", ["-n", "-r", file, "icmp or udp"]);
+    // Root in a user namespace has no other user to become, as tcpdump would.
+    const { stdout: text } = await run("tcpdump", ["-Z", "root", "-n", "-r", file, "icmp or udp"]);
     assert(
       text.includes("10.0.0.1 > 10.0.0.2: ICMP echo request") && text.includes("10.0.0.2 > 10.0.0.1: ICMP echo reply"),
       text,

@@ -4,15 +4,11 @@
  * Root runs this as user nobody, with copies of what root's home hides: Deno itself, its cache, the project.
  */
 import { assertEquals } from "@std/assert";
-import { findProgram, ROOT, run } from "../testing/namespace.ts";
+import { lacksPrograms, lacksRoot, ROOT, run } from "../testing/namespace.ts";
 
 const NOBODY = "65534";
 /** A device node as most distributions have it, for everybody, seen by the test's own processes only. */
 const WITH_NODE = 'mount --bind "$0" /dev/net/tun 2>/dev/null; exec "$@"';
-
-function lacksRoot(): boolean {
-  return Deno.uid() !== 0 || findProgram("setpriv") === null || findProgram("unshare") === null;
-}
 
 /** A folder that nobody can read and write, with all that is needed to run the project. */
 async function copyForNobody(folder: string): Promise<void> {
@@ -30,7 +26,7 @@ async function copyForNobody(folder: string): Promise<void> {
 
 Deno.test({
   name: "an ordinary user runs the demo on a real TAP, in user and network namespaces",
-  ignore: lacksRoot(),
+  ignore: lacksRoot() || lacksPrograms(["setpriv", "unshare"], "util-linux"),
   async fn() {
     const folder = await Deno.makeTempDir({ prefix: "tapioca_nobody_" });
     try {
