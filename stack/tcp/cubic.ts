@@ -24,6 +24,8 @@ export class Cubic implements CongestionControl {
   #k = 0;
   #epochAt = -1;
   #wEst = 0;
+  /** Window at the last reduction, in segments: W_max without fast convergence. */
+  #cwndPrior = 0;
   /** Fractions of bytes not yet added to the window. */
   #credit = 0;
 
@@ -40,8 +42,8 @@ export class Cubic implements CongestionControl {
     const rtt = state.srttMs / 1000;
     const wCubic = C * (t - this.#k) ** 3 + this.#wMax;
     //= rfc9438#4.3
-    // W_est = W_est + alpha_cubic * segments_acked / cwnd; alpha_cubic is 1 once W_est has reached the window before the loss
-    this.#wEst += ((this.#wEst < this.#wMax ? ALPHA : 1) * segments) / cwnd;
+    // W_est = W_est + alpha_cubic * segments_acked / cwnd; alpha_cubic is 1 once W_est has reached cwnd_prior
+    this.#wEst += ((this.#wEst < this.#cwndPrior ? ALPHA : 1) * segments) / cwnd;
     let next: number;
     if (wCubic < this.#wEst) {
       next = Math.max(cwnd, this.#wEst);
@@ -78,6 +80,7 @@ export class Cubic implements CongestionControl {
     //= rfc9438#4.7
     // Fast convergence: if cwnd < W_max, W_max = cwnd * (1 + beta_cubic) / 2, else W_max = cwnd
     this.#wMax = cwnd < this.#wMax ? (cwnd * (1 + BETA)) / 2 : cwnd;
+    this.#cwndPrior = cwnd;
     this.#epochAt = -1;
     //= rfc9438#4.6
     // ssthresh = flight_size * beta_cubic, at least 2 segments
