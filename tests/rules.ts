@@ -38,7 +38,7 @@ export function citationsOf(path: string, source: string): Citation[] {
 }
 
 function collect(): Citation[] {
-  const folders = ["stack", "ffi", "drivers", "examples", "tests"];
+  const folders = ["stack", "ffi", "drivers", "workers", "examples", "tests"];
   // The tests of this tool hold citations that are only examples.
   const paths = folders.flatMap((folder) => [...sourceFiles(folder)]).filter((path) => !/^tests\/rules(_test)?\.ts$/.test(path));
   return paths.flatMap((path) => citationsOf(path, read(path)));

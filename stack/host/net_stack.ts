@@ -39,6 +39,9 @@ import type { TcpConn } from "./tcp_conn.ts";
 import { TcpListener } from "./tcp_listener.ts";
 import { UdpConn } from "./udp_conn.ts";
 
+/** The insides of a stack, for who runs it in a thread of its own: not on the public face. */
+export let layersOf: (stack: NetStack) => { pump: Pump; ip: Internet; tcp: TcpLayer; udp: UdpLayer };
+
 /** Connections that may wait to be accepted, unless `listen` says otherwise: as many as Deno asks of the kernel. */
 const DEFAULT_BACKLOG = 511;
 
@@ -70,6 +73,10 @@ export class NetStack {
   readonly #closed: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #ready: Promise<void>;
   #reason: Error | null = null;
+
+  static {
+    layersOf = (stack) => ({ pump: stack.#pump, ip: stack.#ip, tcp: stack.#tcp, udp: stack.#udp });
+  }
 
   /**
    * Takes the device, and is on the wire when it returns (see {@link ready} for `detectConflicts`).

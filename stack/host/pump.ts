@@ -8,6 +8,7 @@ import type { Device } from "../device.ts";
 import type { Internet, NetInterface } from "../ip/types.ts";
 import type { TcpLayer, TcpListenSocket, TcpSocket } from "../tcp/types.ts";
 import type { UdpLayer, UdpSocket } from "../udp/types.ts";
+import { empty } from "../wire/copy.ts";
 import type { Clock, TimerHandle } from "./clock.ts";
 import { Port } from "./port.ts";
 
@@ -29,6 +30,17 @@ export interface SocketOwner {
 /** Something that would wait for ever if the stack ended without telling it. */
 export interface Failable {
   fail(error: Error): void;
+}
+
+/** What a socket of the shell needs of the loop that serves it: the {@link Pump}, or the way to one in a worker. */
+export interface SocketPump {
+  readonly failables: Set<Failable>;
+  readonly tcp: { flush(now: number): void };
+  readonly ip: { readonly now: number };
+  now(): number;
+  touch(): void;
+  schedule(): void;
+  whenRoom(callback: () => void): void;
 }
 
 /** What the pump did; only grows. */
@@ -59,7 +71,7 @@ export interface PumpLayers {
 }
 
 /** The loop of one stack. */
-export class Pump {
+export class Pump implements SocketPump {
   readonly counters: PumpCounters = {
     runs: 0,
     frames: 0,
@@ -289,10 +301,10 @@ export class Pump {
   #settle(): void {
     const { ready } = this.tcp;
     for (let i = 0; i < ready.length; i++) this.#tell(ready[i]);
-    ready.length = 0;
+    empty(ready);
     const datagrams = this.udp.ready;
     for (let i = 0; i < datagrams.length; i++) this.#tell(datagrams[i]);
-    datagrams.length = 0;
+    empty(datagrams);
   }
 
   #tell(socket: TcpSocket | TcpListenSocket | UdpSocket): void {

@@ -8,7 +8,7 @@ import { EVENT_CLOSED, EVENT_ERROR, EVENT_READABLE, EVENT_WRITABLE } from "../tc
 import type { TcpInfo, TcpSocket } from "../tcp/types.ts";
 import { formatKey } from "../wire/address.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
-import type { Failable, Pump, SocketOwner } from "./pump.ts";
+import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 import { readableOf, writableOf } from "./streams.ts";
 
 /** A read or write that waits. */
@@ -29,9 +29,9 @@ class Owner implements SocketOwner, Failable {
   done = false;
   onDone: (() => void) | null = null;
   readonly socket: TcpSocket;
-  readonly pump: Pump;
+  readonly pump: SocketPump;
 
-  constructor(socket: TcpSocket, pump: Pump) {
+  constructor(socket: TcpSocket, pump: SocketPump) {
     this.socket = socket;
     this.pump = pump;
     pump.failables.add(this);
@@ -154,7 +154,7 @@ class Owner implements SocketOwner, Failable {
 export class TcpConn implements Deno.TcpConn {
   readonly #socket: TcpSocket;
   readonly #owner: Owner;
-  readonly #pump: Pump;
+  readonly #pump: SocketPump;
   readonly #localAddr: Deno.NetAddr;
   readonly #remoteAddr: Deno.NetAddr;
   #isClosed = false;
@@ -164,7 +164,7 @@ export class TcpConn implements Deno.TcpConn {
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
 
   /** Made by the stack; there is no other way to a socket. */
-  constructor(socket: TcpSocket, pump: Pump) {
+  constructor(socket: TcpSocket, pump: SocketPump) {
     this.#socket = socket;
     this.#pump = pump;
     this.#owner = new Owner(socket, pump);

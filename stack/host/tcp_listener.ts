@@ -7,17 +7,17 @@ import { EAGAIN } from "../codes.ts";
 import type { TcpListenSocket } from "../tcp/types.ts";
 import { formatKey } from "../wire/address.ts";
 import { badResource, errorFrom } from "./errors.ts";
-import type { Failable, Pump, SocketOwner } from "./pump.ts";
+import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 import { TcpConn } from "./tcp_conn.ts";
 
 class Owner implements SocketOwner, Failable {
   readonly socket: TcpListenSocket;
-  readonly pump: Pump;
+  readonly pump: SocketPump;
   fatal: Error | null = null;
   resolve: ((conn: TcpConn) => void) | null = null;
   reject: ((error: unknown) => void) | null = null;
 
-  constructor(socket: TcpListenSocket, pump: Pump) {
+  constructor(socket: TcpListenSocket, pump: SocketPump) {
     this.socket = socket;
     this.pump = pump;
     pump.failables.add(this);
@@ -69,12 +69,12 @@ class Owner implements SocketOwner, Failable {
 export class TcpListener implements Deno.TcpListener {
   readonly #socket: TcpListenSocket;
   readonly #owner: Owner;
-  readonly #pump: Pump;
+  readonly #pump: SocketPump;
   readonly #addr: Deno.NetAddr;
   #isClosed = false;
 
   /** Made by the stack; there is no other way to a socket. */
-  constructor(socket: TcpListenSocket, pump: Pump) {
+  constructor(socket: TcpListenSocket, pump: SocketPump) {
     this.#socket = socket;
     this.#pump = pump;
     this.#owner = new Owner(socket, pump);

@@ -8,7 +8,7 @@ import type { UdpOptions, UdpSocket, UdpSource } from "../udp/types.ts";
 import { formatKey, parseAddress, tryParseAddress } from "../wire/address.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
 import { checkPort } from "./options.ts";
-import type { Failable, Pump, SocketOwner } from "./pump.ts";
+import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 
 /** A datagram and where it came from. */
 export type Datagram = [Uint8Array<ArrayBuffer>, Deno.NetAddr];
@@ -93,14 +93,14 @@ export type LookUp = (hostname: string) => Promise<number>;
 export class UdpConn implements Deno.DatagramConn, Disposable {
   readonly #socket: UdpSocket;
   readonly #owner: Owner;
-  readonly #pump: Pump;
+  readonly #pump: SocketPump;
   readonly #lookUp: LookUp;
   #isClosed = false;
   #lastHost = "";
   #lastKey = 0;
 
   /** Made by the stack; there is no other way to a socket. */
-  constructor(socket: UdpSocket, pump: Pump, lookUp: LookUp) {
+  constructor(socket: UdpSocket, pump: SocketPump, lookUp: LookUp) {
     this.#socket = socket;
     this.#pump = pump;
     this.#lookUp = lookUp;

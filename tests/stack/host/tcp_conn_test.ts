@@ -1,4 +1,4 @@
-// What Deno.TcpConn does over the kernel, TcpConn does over a stack: one table, run twice.
+// What Deno.TcpConn does over the kernel, TcpConn does over a stack: in its own thread and in a worker: one table, run three times.
 import { assert, assertEquals } from "@std/assert";
 import { TcpConn } from "../../../mod.ts";
 import { both, connected, moment, outcome, pair, readAll, writeAll } from "./worlds.ts";

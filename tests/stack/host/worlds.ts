@@ -1,5 +1,5 @@
-// The same calls over the kernel's stack and over ours, so that one test table runs twice.
-import { cable, type CableEnd, type CableOptions, NetStack, type NetStackOptions } from "../../../mod.ts";
+// The same calls over the kernel's stack and over ours, here and in a worker, so that one test table runs three times.
+import { cable, type CableEnd, type CableOptions, NetStack, type NetStackOptions, WorkerStack } from "../../../mod.ts";
 
 /** A network in which one end listens and the other connects. */
 export interface World extends AsyncDisposable {
@@ -57,7 +57,21 @@ function ours(): World {
   };
 }
 
-/** Registers a test twice: over the kernel, and over two of our stacks on a cable. */
+/** A stack in a worker that talks to itself: what differs from `ours` is the way between the threads. */
+async function worker(): Promise<World> {
+  const url = new URL("../../workers/no_device.ts", import.meta.url).href;
+  const stack = await WorkerStack.open({ device: { kind: "module", url }, address: "10.0.0.1/24" });
+  return {
+    name: "worker",
+    host: "10.0.0.1",
+    listen: (port = 0) => stack.listen({ hostname: "10.0.0.1", port }),
+    connect: (port, signal) => stack.connect({ hostname: "10.0.0.1", port, signal }),
+    listenDatagram: () => stack.listenDatagram({ hostname: "10.0.0.1", port: 0 }),
+    [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
+  };
+}
+
+/** Registers a test three times: over the kernel, over two of our stacks on a cable, and over one in a worker. */
 export function both(name: string, test: (world: World) => Promise<void>): void {
   // deno-lint-ignore no-explicit-any
   const noDatagrams = typeof (Deno as any).listenDatagram !== "function" && name.includes("UDP");
@@ -68,6 +82,10 @@ export function both(name: string, test: (world: World) => Promise<void>): void 
   });
   Deno.test(`${name}, ours`, async () => {
     await using world = ours();
+    await test(world);
+  });
+  Deno.test(`${name}, worker`, async () => {
+    await using world = await worker();
     await test(world);
   });
 }
