@@ -5,7 +5,7 @@ import { type FaultOptions, faults, type FaultyDevice } from "../../drivers/faul
 import { Network } from "../../drivers/network.ts";
 import { TapDevice } from "../../drivers/tap.ts";
 import { systemClock } from "../../stack/host/clock.ts";
-import { lacksKernel, long, run } from "../testing/namespace.ts";
+import { lacksKernel, lacksSysctl, long, run } from "../testing/namespace.ts";
 import { exchange, MiB, Oracle, sysctl, transfer } from "../testing/oracle.ts";
 
 const SIZE = (long ? 1024 : 24) * MiB;
@@ -45,7 +45,7 @@ for (const direction of ["into Linux", "out of Linux"] as const) {
 
 Deno.test({
   name: "loss both ways with Linux's features off one by one: everything arrives",
-  ignore: lacksKernel(),
+  ignore: lacksSysctl(),
   async fn() {
     const switches: Record<string, number>[] = [
       { tcp_sack: 0 },
@@ -82,7 +82,7 @@ Deno.test({
 
 Deno.test({
   name: "a marking queue (CoDel with ECN) instead of loss: both senders are told, and slow down",
-  ignore: lacksKernel(),
+  ignore: lacksSysctl(),
   async fn() {
     //= rfc3168#6.1.2 type=test
     // If the sender receives an ECN-Echo (ECE) ACK packet ... then the sender knows that congestion was encountered

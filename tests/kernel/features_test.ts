@@ -1,7 +1,7 @@
 /** Linux's TCP with its features switched off and on one by one, as client and as server, bulk both ways. */
 import { assert, assertEquals } from "@std/assert";
 import type { TcpInfo } from "../../stack/tcp/types.ts";
-import { lacksKernel, run } from "../testing/namespace.ts";
+import { lacksKernel, lacksSysctl, run } from "../testing/namespace.ts";
 import { exchange, KERNEL, kernelCongestionControl, MiB, Oracle, sysctl, transfer } from "../testing/oracle.ts";
 
 /** Newer kernels speak AccECN (RFC 9768), and know more values of tcp_ecn for it. */
@@ -45,7 +45,7 @@ const SWITCHES: { name: string; settings: Record<string, number>; changes: Parti
 for (const { name, settings, changes } of SWITCHES) {
   Deno.test({
     name: `Linux with ${name}: as client and as server, agreed in the SYN, bulk both ways at once`,
-    ignore: lacksKernel(),
+    ignore: lacksSysctl(),
     async fn() {
       using _ = sysctl(settings);
       using oracle = new Oracle();
@@ -80,7 +80,7 @@ Deno.test({
 
 Deno.test({
   name: "ECN: who asks for it and who grants it, both ways, as Linux's tcp_ecn 0, 1 and 2 have it; asked for AccECN, ECN",
-  ignore: lacksKernel(),
+  ignore: lacksSysctl(),
   async fn() {
     //= rfc3168#6.1.1 type=test
     // a host MUST NOT set ECT on ... unless both have agreed: the SYN asks with ECE and CWR, the SYN-ACK grants with ECE

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertGreaterOrEqual, assertRejects } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { faults, type FaultyDevice } from "../../drivers/faults.ts";
-import { lacksKernel, long, run } from "../testing/namespace.ts";
+import { lacksKernel, lacksSysctl, long, run } from "../testing/namespace.ts";
 import { exchange, KERNEL, MiB, Oracle, OURS, sysctl, transfer, transferPaused } from "../testing/oracle.ts";
 import { Python } from "../testing/python.ts";
 import { within } from "../testing/service.ts";
@@ -21,7 +21,7 @@ async function readText(conn: Deno.Conn): Promise<string> {
 
 Deno.test({
   name: "Fast Open: Linux as client asks for our cookie, then its data comes with the SYN",
-  ignore: noPython,
+  ignore: noPython || lacksSysctl(),
   async fn() {
     //= rfc7413#4.2.2 type=test
     // If the cookie is valid, the server ... passes the data to the application
@@ -51,7 +51,7 @@ for word in (b"one", b"two", b"three"):
 
 Deno.test({
   name: "Fast Open: Linux as server gives its cookie, then takes data in our SYN; with the feature off it comes behind",
-  ignore: noPython,
+  ignore: noPython || lacksSysctl(),
   async fn() {
     for (const [enabled, taken] of [[2, 2], [0, 0]]) {
       using _ = sysctl({ tcp_fastopen: enabled });
@@ -81,7 +81,7 @@ for i in range(3):
 
 Deno.test({
   name: "SYN cookies of Linux: ours connects to a kernel that keeps no state, with all options surviving",
-  ignore: lacksKernel(),
+  ignore: lacksSysctl(),
   async fn() {
     using _ = sysctl({ tcp_syncookies: 2 });
     using oracle = new Oracle();
@@ -228,7 +228,7 @@ say(drain(s).decode())
 
 Deno.test({
   name: "keep-alive: each side's probes are answered by the other, and ours give up on a kernel that is gone",
-  ignore: noPython,
+  ignore: noPython || lacksSysctl(),
   async fn() {
     // Linux answers at most one segment in 500 ms that is out of its window, probes among them, unless it is told otherwise.
     using _ = sysctl({ tcp_invalid_ratelimit: 0 });

@@ -44,6 +44,19 @@ export function lacksRoot(): boolean {
   return !ownRoot;
 }
 
+/** For `ignore`: no kernel, or one whose switches (`/proc/sys/net`) can't be set here. */
+export function lacksSysctl(): boolean {
+  if (!kernel) return true;
+  try {
+    const path = "/proc/sys/net/ipv4/tcp_sack";
+    Deno.writeTextFileSync(path, Deno.readTextFileSync(path));
+    return false;
+  } catch {
+    reportSkip("tests that switch features of the kernel's TCP: to run them, mount /proc/sys writable");
+    return true;
+  }
+}
+
 /** For `ignore`: no kernel, or a program that isn't there. */
 export function lacksKernel(programs: string[] = [], packages = programs.join(" ")): boolean {
   return !kernel || lacksPrograms(programs, packages);
