@@ -17,11 +17,25 @@ export class FrameMemory {
   readonly view: DataView<ArrayBuffer>;
   /** A driver's own note, for example the address of `bytes[0]` in the process; 0 until a driver asked. */
   address = 0;
+  /** What {@link window} made last. */
+  #window: Uint8Array<ArrayBuffer>;
 
   /** So many bytes, or the bytes themselves. */
   constructor(size: number | Uint8Array<ArrayBuffer>) {
     this.bytes = typeof size === "number" ? new Uint8Array(size) : size;
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
+    this.#window = this.bytes;
+  }
+
+  /**
+   * A view of `length` bytes at `offset`, valid until the next call, for copying them away at once. Full segments lie at the same
+   * place of a device's slot every time, and the view that was made for the last one serves the next: no garbage.
+   */
+  window(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    const { bytes } = this;
+    const last = this.#window;
+    if (last.byteOffset === bytes.byteOffset + offset && last.length === length) return last;
+    return this.#window = bytes.subarray(offset, offset + length);
   }
 }
 

@@ -13,6 +13,7 @@ import { Tcp } from "../tcp/tcp.ts";
 import type { TcpOptions, TcpStatistics } from "../tcp/types.ts";
 import type { UdpStatistics } from "../udp/types.ts";
 import { Udp } from "../udp/udp.ts";
+import { empty } from "../wire/copy.ts";
 import { formatKey, parsePrefix, tryParseAddress } from "../wire/address.ts";
 import { BoundPorts } from "./bound_ports.ts";
 import { BareTcpSocket } from "./tcp_socket.ts";
@@ -217,7 +218,8 @@ export class BareStack {
   #forgetEvents(): void {
     for (const socket of this.#tcp.ready) socket.events = 0;
     for (const socket of this.#udp.ready) socket.events = 0;
-    this.#tcp.ready.length = this.#udp.ready.length = 0;
+    empty(this.#tcp.ready);
+    empty(this.#udp.ready);
   }
 
   /** A TCP socket: not bound, not connected. */

@@ -49,7 +49,11 @@ export interface InternetOptions {
  * ```
  */
 export class InternetLayer implements types.Internet {
-  now = 0;
+  /**
+   * Begins as null, for a moment, so that V8 keeps a reference to a number here, made once a burst. A field that only ever held
+   * numbers with fractions is kept as the bare double, which is boxed anew for every packet it is handed on with.
+   */
+  now: number = null as unknown as number;
   readonly tx: TxFrame = new TxFrame();
   readonly interfaces: LinkInterface[] = [];
   onConflict: (key: number, interfaceIndex: number, mac: Uint8Array) => void = () => {};
@@ -75,6 +79,7 @@ export class InternetLayer implements types.Internet {
   #nextIndex = 1;
 
   constructor(options: InternetOptions) {
+    this.now = 0;
     this.random32 = options.random32;
     this.paths = new Paths(this);
     this.output = new Output(this);

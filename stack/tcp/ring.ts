@@ -7,9 +7,12 @@
  * @module
  */
 import { FrameMemory } from "../device.ts";
+import { copyBytes } from "../wire/copy.ts";
 
 const SMALLEST_SHIFT = 12; // 4 KiB
 const LARGEST_SHIFT = 26; // 64 MiB
+/** Up to so many bytes `copyBytes` needs no view. */
+const BY_BYTE_MAX = 48;
 
 /** Memory in powers of two, with a limit on all that is handed out. */
 export class RingPool {
@@ -93,8 +96,16 @@ export class ByteRing {
     const { bytes } = this.memory!;
     const start = (this.head + at) & (bytes.length - 1);
     const first = Math.min(length, bytes.length - start);
-    bytes.set(from.subarray(offset, offset + first), start);
-    if (first < length) bytes.set(from.subarray(offset + first, offset + length), 0);
+    copyBytes(from, offset, bytes, start, first);
+    if (first < length) copyBytes(from, offset + first, bytes, 0, length - first);
+  }
+
+  /** The same for bytes of a frame, without garbage for those that don't wrap around. */
+  placeFrame(at: number, from: FrameMemory, offset: number, length: number): void {
+    const { bytes } = this.memory!;
+    const start = (this.head + at) & (bytes.length - 1);
+    if (length > BY_BYTE_MAX && start + length <= bytes.length) bytes.set(from.window(offset, length), start);
+    else this.place(at, from.bytes, offset, length);
   }
 
   /** Copies the first bytes out and consumes them. Returns how many. */
@@ -103,8 +114,8 @@ export class ByteRing {
     if (n === 0) return 0;
     const { bytes } = this.memory!;
     const first = Math.min(n, bytes.length - this.head);
-    into.set(bytes.subarray(this.head, this.head + first), offset);
-    if (first < n) into.set(bytes.subarray(0, n - first), offset + first);
+    copyBytes(bytes, this.head, into, offset, first);
+    if (first < n) copyBytes(bytes, 0, into, offset + first, n - first);
     this.head = (this.head + n) & (bytes.length - 1);
     this.count -= n;
     return n;

@@ -4,7 +4,7 @@
  * @module
  */
 import { EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINVAL, ENETUNREACH, ENOBUFS, OK } from "../codes.ts";
-import { RX_CHECKSUM_PARTIAL, RX_CHECKSUM_VALID } from "../device.ts";
+import { type FrameMemory, NO_MEMORY, RX_CHECKSUM_PARTIAL, RX_CHECKSUM_VALID } from "../device.ts";
 import {
   ANY,
   CAST_UNICAST,
@@ -15,6 +15,7 @@ import {
   PROTO_TCP,
   type Transport,
 } from "../ip/types.ts";
+import { empty } from "../wire/copy.ts";
 import { finish, sum } from "../wire/checksum.ts";
 import * as wire from "../wire/tcp.ts";
 import { Segment } from "../wire/tcp.ts";
@@ -80,8 +81,8 @@ export class Tcp implements TcpLayer, Transport {
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
   now = 0;
   nowUs = 0;
-  /** Bytes of the frame that is being processed. */
-  frameBytes: Uint8Array = new Uint8Array(0);
+  /** Holds the frame that is being processed. */
+  frame: FrameMemory = NO_MEMORY;
   readonly #defaults: TcpOptions;
   readonly #segment = new Segment();
   readonly listeners: ListenerTable = new ListenerTable();
@@ -205,7 +206,7 @@ export class Tcp implements TcpLayer, Transport {
     }
     this.#at(now);
     seg.congestionExperienced = (packet.tos & 3) === 3;
-    this.frameBytes = packet.memory.bytes;
+    this.frame = packet.memory;
     const tcb = this.table.get(packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort);
     if (tcb !== null && !(tcb.state === TIME_WAIT && this.#renews(tcb, seg))) segmentArrives(this, tcb, seg, now);
     else noConnection(this, packet, seg, now);
@@ -355,7 +356,7 @@ export class Tcp implements TcpLayer, Transport {
         break;
       }
     }
-    list.length = 0;
+    empty(list);
   }
 
   nextDeadline(): number {

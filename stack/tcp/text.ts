@@ -51,7 +51,7 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment, offset: number, length: numbe
   let arrived = length;
   if (!tcb.readShut) {
     if (!ring.reserve(ring.count + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
-    ring.place(ring.count, tcp.frameBytes, offset, length);
+    ring.placeFrame(ring.count, tcp.frame, offset, length);
   }
   tcb.rcvNxt = (tcb.rcvNxt + length) | 0;
   const { ranges } = tcb;
@@ -102,7 +102,7 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment, seq: number, offset: numbe
   const at = ring.count + ((seq - tcb.rcvNxt) | 0);
   if (!tcb.readShut && !ring.reserve(at + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
   if (ranges.add(seq, end) < 0) return refuse(tcp, tcb, seg);
-  if (!tcb.readShut) ring.place(at, tcp.frameBytes, offset, length);
+  if (!tcb.readShut) ring.placeFrame(at, tcp.frame, offset, length);
   if ((seg.flags & FIN) !== 0) {
     tcb.finEarly = true;
     tcb.finSeq = end;

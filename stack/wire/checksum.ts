@@ -36,14 +36,21 @@ export function sum(view: DataView, offset: number, length: number, sum: number)
     at += 2;
   }
   if (at < end) total += view.getUint8(at) << 8;
-  return total;
+  return narrow(total);
+}
+
+/**
+ * The same sum in less than 2^20: a small integer, which V8 hands around as it is. A larger number would be boxed each time, 16
+ * bytes of garbage per call. Exact below 2^50, and without `%`, which is a division by hand for doubles.
+ */
+function narrow(sum: number): number {
+  const low = sum >>> 0;
+  return (low & 0xffff) + (low >>> 16) + ((sum / 0x1_0000_0000) | 0);
 }
 
 /** Folds a sum to 16 bits with end-around carry, without the final complement. */
 export function fold(sum: number): number {
-  // Split at 2^32 first: the sum may hold up to 50 bits.
-  let s = (sum % 0x1_0000_0000) + Math.floor(sum / 0x1_0000_0000);
-  s = (s & 0xffff) + Math.floor(s / 0x1_0000);
+  let s = narrow(sum);
   s = (s & 0xffff) + (s >>> 16);
   s = (s & 0xffff) + (s >>> 16);
   return s;

@@ -26,3 +26,8 @@ export function sameBytes(a: Uint8Array, aOffset: number, b: Uint8Array, bOffset
   for (let i = 0; i < length; i++) if (a[aOffset + i] !== b[bOffset + i]) return false;
   return true;
 }
+
+/** Empties a list that is filled again and again. `length = 0` would give its memory back, and the next `push` allocate anew. */
+export function empty(list: unknown[]): void {
+  while (list.length > 0) list.pop();
+}
