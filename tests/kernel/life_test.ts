@@ -160,6 +160,7 @@ Deno.test({
         const [ours, kernels] = await oracle.connect(opener);
         if (first === "ours") {
           await transfer(ours, kernels, MiB);
+          for (let n = 0; n < 400 && ours.info.state === "FIN-WAIT-1"; n++) await delay(5); // its acknowledgment is under way
           assertEquals(ours.info.state, "FIN-WAIT-2");
           await transfer(kernels, ours, 4 * MiB);
         } else {
