@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EINVAL, ENETDOWN, OK } from "../codes.ts";
+import { EINVAL, EIO, ENETDOWN, OK } from "../codes.ts";
 import { type Device, type FrameMemory, TX_HEADROOM, TxFrame } from "../device.ts";
 import { isMulticast } from "../wire/address.ts";
 import { ARP_LENGTH, emitArp } from "../wire/arp.ts";
@@ -189,7 +189,8 @@ export class LinkInterface implements NetInterface, NeighborHost {
     const code = device.transmit(tx);
     if (code < 0) {
       counts.sendErrors++;
-      return code;
+      // A driver passes on its kernel's word for an interface that is down; whoever waits wants to hear of the network.
+      return code === EIO ? ENETDOWN : code;
     }
     counts.sent++;
     counts.sentBytes += size;
