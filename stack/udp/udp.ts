@@ -45,8 +45,8 @@ export class Udp implements UdpLayer, Transport {
     sendErrors: 0,
   };
   readonly ip: UdpInternet;
-  readonly table = new PortTable<Socket>();
-  readonly pool = new QueuePool();
+  readonly table: PortTable<Socket> = new PortTable<Socket>();
+  readonly pool: QueuePool = new QueuePool();
   readonly #sockets = new Set<Socket>();
   #ended = 0;
 
