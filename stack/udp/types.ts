@@ -8,8 +8,7 @@
 export const EVENT_READABLE = 1;
 export const EVENT_ERROR = 8;
 
-/** Options of a UDP socket. */
-/** Options a socket can be made with. */
+/** Options that a datagram socket can be made with. */
 export interface UdpOptions {
   /** Bytes and datagrams kept before a read; what comes beyond is dropped and counted. Defaults 212,992 and 1024. */
   receiveBufferMax?: number;
