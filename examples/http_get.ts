@@ -7,7 +7,7 @@
  */
 import { NetStack, TapDevice } from "../mod.ts";
 
-if (Deno.args.length !== 1 || !URL.canParse(Deno.args[0])) {
+if (Deno.args.length !== 1 || URL.parse(Deno.args[0])?.protocol !== "http:") {
   console.error("usage: http_get.ts http://HOST[:PORT]/PATH");
   Deno.exit(2);
 }

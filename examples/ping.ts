@@ -13,7 +13,7 @@ import { NetStack, TapDevice } from "../mod.ts";
 const options = parseArgs(Deno.args, { string: ["count"], default: { count: "4" } });
 const host = options._.length === 1 ? String(options._[0]) : "";
 const count = Number(options.count);
-if (host === "" || !(count > 0)) {
+if (host === "" || !(Number.isInteger(count) && count > 0)) {
   console.error("usage: ping.ts HOST [--count 4]");
   Deno.exit(2);
 }

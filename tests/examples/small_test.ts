@@ -23,7 +23,7 @@ Deno.test({
     const nobody = await example("ping.ts", "10.0.0.77", "--count", "1");
     assertEquals(nobody.code, 1, nobody.stderr);
     assertStringIncludes(nobody.stdout, "1 sent, 0 received");
-    assertEquals((await example("ping.ts")).code, 2);
+    for (const wrong of [[], ["10.0.0.1", "--count", "1.5"]]) assertEquals((await example("ping.ts", ...wrong)).code, 2);
   },
 });
 
@@ -35,7 +35,7 @@ Deno.test({
     const { code, stdout, stderr } = await example("http_get.ts", "http://10.0.0.1:8123/");
     assertEquals(code, 0, stderr);
     assertMatch(stdout, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\na page\n$/);
-    assertEquals((await example("http_get.ts", "nonsense")).code, 2);
+    for (const wrong of ["nonsense", "https://10.0.0.1/"]) assertEquals((await example("http_get.ts", wrong)).code, 2);
     await server.shutdown();
   },
 });
