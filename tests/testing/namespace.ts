@@ -37,9 +37,12 @@ export function lacksPrograms(programs: string[], packages: string): boolean {
   return missing.length > 0;
 }
 
-/** True if this isn't the machine's own root, but an ordinary user or one who is root in a user namespace: for `ignore`. */
+/** The machine's own root; not an ordinary user, and not one who is root in a user namespace. */
+export const ownRoot: boolean = Deno.uid() === 0 &&
+  /^\s*0\s+0\s+4294967295$/m.test(Deno.readTextFileSync("/proc/self/uid_map"));
+
+/** True if this isn't the machine's own root: for `ignore`. */
 export function lacksRoot(): boolean {
-  const ownRoot = Deno.uid() === 0 && /^\s*0\s+0\s+4294967295$/m.test(Deno.readTextFileSync("/proc/self/uid_map"));
   if (!ownRoot) reportSkip("tests that become another user: to run them, be root");
   return !ownRoot;
 }
