@@ -136,6 +136,11 @@ export class InternetLayer implements types.Internet {
     if (neighbor !== null) iface.neighbors.confirm(neighbor, this.now);
   }
 
+  doubt(path: types.Path): void {
+    const { neighbor, iface } = path as PathImpl;
+    if (neighbor !== null) iface.neighbors.doubt(neighbor);
+  }
+
   // --- interfaces and addresses
 
   /** @throws {RangeError} for an MTU or VLAN out of range, or too many interfaces; {TypeError} for a device without MAC */

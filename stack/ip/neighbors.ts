@@ -192,6 +192,13 @@ export class NeighborTable {
     if (n.state >= REACHABLE && n.state <= PROBE) this.#reachable(n, now);
   }
 
+  /** A transport's retransmissions go unanswered: the neighbour is asked again, unless progress confirms it first. */
+  doubt(n: Neighbor): void {
+    if (n.state !== REACHABLE) return;
+    n.state = STALE;
+    n.deadline = Infinity;
+  }
+
   setPermanent(key: number, mac: Uint8Array, now: number): boolean {
     const n = this.obtain(key, now);
     if (n === null) return false;

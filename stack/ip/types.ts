@@ -141,6 +141,8 @@ export interface IpLayer {
   isLocal(key: number, any?: boolean): boolean;
   /** Reachability confirmed by a transport's forward progress (RFC 4861 7.3.1; Linux does it for IPv4 too). */
   confirm(path: Path): void;
+  /** The opposite: retransmissions to there go unanswered (RFC 9293 3.8.3, "negative advice"). The neighbour is asked again. */
+  doubt?(path: Path): void;
 }
 
 /** Options of an interface of a stack. */

@@ -83,6 +83,7 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
   ecnAcknowledged(tcb, seg, now);
   if (acked > 0) {
     tcb.silentSince = now;
+    tcb.softError = 0; // whatever it was, something came through
     tcp.ip.confirm(tcb.path);
     restartRto(tcb, now);
     scheduleProbe(tcb, now);
@@ -226,7 +227,10 @@ function markSacked(tcb: Tcb, left: number, right: number, nowUs: number): void 
     if ((flags & (RETRANSMITTED | PROBE)) === 0) rttUs = (nowUs - sent.time(index)) | 0;
     rackDelivered(tcb, sent, index, nowUs);
     sent.setFlags(index, (sent.flags(index) & ~LOST) | SACKED);
+    // What has arrived is one record between two holes, so that each acknowledgment looks at the holes and not at the window.
+    if (index > 0 && (sent.flags(index - 1) & SACKED) !== 0) sent.join(index--);
   }
+  if (index < sent.length && (sent.flags(index - 1) & sent.flags(index) & SACKED) !== 0) sent.join(index);
 }
 
 /** RFC 5681 2: what counts as a duplicate acknowledgment. Each means that one segment has left the network. */

@@ -12,12 +12,14 @@ import { probeTimeout } from "./tlp.ts";
 import { currentRto, RTO_MS_MAX } from "./rtt.ts";
 import { OPEN, type Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
-import { CLOSED, ESTABLISHED, SYN_RECEIVED, SYN_SENT } from "./types.ts";
+import { CLOSED, ESTABLISHED, EVENT_TROUBLE, SYN_RECEIVED, SYN_SENT } from "./types.ts";
 
 /** Linux's tcp_syn_retries, tcp_synack_retries and tcp_retries2. */
 const SYN_RETRIES = 6;
 const SYN_ACK_RETRIES = 5;
 const RETRIES = 15;
+/** R1: after so many timeouts in a row the way is in doubt. */
+const RETRIES_R1 = 3;
 /** Linux's tcp_orphan_retries: nobody waits for the answer any more. */
 const ORPHAN_RETRIES = 8;
 
@@ -50,11 +52,31 @@ export function expire(tcp: Tcp, tcb: Tcb, now: number): void {
   if (tcb.keepAliveAt <= now) keepAliveTimeout(tcp, tcb, now);
 }
 
+/** The peer is silent beyond R1: the layer below may know another way, and the owner may want to know. */
+function inTrouble(tcp: Tcp, tcb: Tcb): void {
+  //= rfc9293#3.8.3
+  // (b) When the number of transmissions of the same segment reaches or exceeds threshold R1, pass negative advice (see
+  // Section 3.3.1.4 of [19]) to the IP layer, to trigger dead-gateway diagnosis.
+  tcp.ip.doubt?.(tcb.path);
+  //= rfc9293#3.8.3
+  // (e) TCP implementations SHOULD inform the application of the delivery problem …, when R1 is reached and before R2 (SHLD-9).
+  if (tcb.softError === 0) tcb.softError = ETIMEDOUT;
+  tcb.raise(EVENT_TROUBLE);
+}
+
 function synTimeout(tcp: Tcp, tcb: Tcb): void {
-  const most = tcb.state === SYN_SENT ? SYN_RETRIES : SYN_ACK_RETRIES;
+  const opening = tcb.state === SYN_SENT;
+  //= rfc9293#3.8.3 type=exception reason=as Linux (tcp_syn_retries 6) an attempt ends after 127 s, before which most users have given up themselves; userTimeoutMs makes it last as long as is wanted
+  // In particular, R2 for a SYN segment MUST be set large enough to provide retransmission of the segment for at least 3
+  // minutes (MUST-23).
   const patience = tcb.userTimeoutMs > 0 && tcp.now - tcb.silentSince >= tcb.userTimeoutMs;
-  if (tcb.backoff >= most || patience) return tcp.fail(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT);
+  const tooMany = tcb.backoff >= (opening ? SYN_RETRIES : SYN_ACK_RETRIES) && !(opening && tcb.userTimeoutMs > 0);
+  if (tooMany || patience) return tcp.fail(tcb, tcb.softError !== 0 ? tcb.softError : ETIMEDOUT);
   tcb.backoff++;
+  //= rfc9293#3.8.3
+  // SYN retransmissions MUST be handled in the general way just described for data retransmissions, including notification of
+  // the application layer.
+  if (tcb.backoff === RETRIES_R1 && opening) inTrouble(tcp, tcb);
   tcb.timeouts++;
   tcp.statistics.timeouts++;
   tcp.statistics.segmentsRetransmitted++;
@@ -80,6 +102,7 @@ function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   enterLoss(tcb, now);
   if (retransmit(tcp, tcb, 0, tcb.sendMss, now) === OK) {
     tcb.retries++;
+    if (tcb.retries === RETRIES_R1) inTrouble(tcp, tcb);
     const linear = tcb.options.thinLinearTimeouts === true && thin && tcb.retries <= THIN_LINEAR_RETRIES;
     //= rfc9293#3.8.1
     // including Karn's algorithm (MUST-18): the back-off stays until a segment that was sent once gives a measurement

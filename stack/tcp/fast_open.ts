@@ -112,6 +112,12 @@ export function fastOpenAnswered(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcb.sndNxt = seg.ack;
 }
 
+/** The peer has proved that it is there, or the connection is gone: it counts against its listener's limit no more. */
+export function fastOpenProved(tcb: Tcb): void {
+  if (tcb.fastOpenPending !== null) tcb.fastOpenPending.fastOpenPending--;
+  tcb.fastOpenPending = null;
+}
+
 /** A SYN for a listener that knows Fast Open. Takes the data if the cookie is right. */
 export function fastOpenSyn(tcp: Tcp, tcb: Tcb, listener: Listener, seg: Segment, now: number): void {
   if (listener.options.fastOpen !== true || seg.fastOpenLength < 0) return;
@@ -122,6 +128,15 @@ export function fastOpenSyn(tcp: Tcp, tcb: Tcb, listener: Listener, seg: Segment
   let same = 0;
   for (let i = 0; i < COOKIE_LENGTH; i++) same |= expected.getUint8(i) ^ seg.fastOpenCookie[i];
   if (same !== 0) return;
+  //= rfc7413#5.1
+  // The server MUST limit the number of total pending TFO connection requests: when exceeded, it disables TFO until the number
+  // falls below the limit
+  if (listener.fastOpenPending >= tcp.limits.fastOpenPendingMax) {
+    tcp.statistics.fastOpenOverflow++;
+    return;
+  }
+  listener.fastOpenPending++;
+  tcb.fastOpenPending = listener;
   //= rfc7413#4.2.2
   // If the cookie is valid, the server ... passes the data to the application, and MAY send response data before the
   // handshake completes

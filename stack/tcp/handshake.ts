@@ -9,7 +9,7 @@ import { sealChecksum } from "../ip/seal.ts";
 import * as wire from "../wire/tcp.ts";
 import type { Segment } from "../wire/tcp.ts";
 import { ecnSynFlags, negotiateEcn } from "./ecn.ts";
-import { emitFastOpen, fastOpenAnswered, fastOpenSyn, synData } from "./fast_open.ts";
+import { emitFastOpen, fastOpenAnswered, fastOpenProved, fastOpenSyn, synData } from "./fast_open.ts";
 import { initialWindow } from "./congestion.ts";
 import type { Listener } from "./listener.ts";
 import { textAndFin } from "./input.ts";
@@ -154,6 +154,8 @@ function offeredShift(tcb: Tcb): number {
 /** A SYN for a listener: RFC 9293 3.10.7.2, third step. `tcb` was made by the layer for this four-tuple. */
 export function listenSyn(tcp: Tcp, tcb: Tcb, listener: Listener, seg: Segment, now: number): void {
   tcb.listener = listener;
+  //= rfc9293#3.10.7.2 type=exception reason=as Linux, text in a SYN is kept only with Fast Open's cookie: without, a forged SYN would take memory, and an honest peer sends it again after the handshake
+  // any other control or text-bearing segment … should be queued for processing later
   tcb.state = SYN_RECEIVED;
   takeSynOptions(tcp, tcb, seg, now);
   tcb.sndUna = tcb.iss;
@@ -177,9 +179,13 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
     //= rfc5961#3.2
     // In the SYN-SENT state ... a RST is acceptable if the ACK field acknowledges the SYN
     if (hasAck) tcp.fail(tcb, ECONNREFUSED);
+    else tcp.statistics.resetsIgnored++;
     return;
   }
-  if ((flags & wire.SYN) === 0) return;
+  if ((flags & wire.SYN) === 0) {
+    tcp.statistics.noSyn++;
+    return;
+  }
   takeSynOptions(tcp, tcb, seg, now);
   if (hasAck) {
     fastOpenAnswered(tcp, tcb, seg);
@@ -208,6 +214,7 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
 /** The handshake is complete. */
 export function establish(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.state = ESTABLISHED;
+  if (tcb.fastOpenPending !== null) fastOpenProved(tcb);
   tcb.rtoAt = Infinity;
   tcb.waitAt = Infinity;
   tcb.sndSml = tcb.sndUna;

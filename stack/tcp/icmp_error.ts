@@ -7,7 +7,7 @@ import { EMSGSIZE } from "../codes.ts";
 import type { PacketError } from "../ip/types.ts";
 import { markLost } from "./recovery.ts";
 import type { Tcp } from "./tcp.ts";
-import { CLOSED, SYN_RECEIVED, SYN_SENT } from "./types.ts";
+import { CLOSED, EVENT_TROUBLE, SYN_RECEIVED, SYN_SENT } from "./types.ts";
 
 /** Returns false when the quoted bytes are not of a segment that is in flight. */
 export function packetError(tcp: Tcp, error: PacketError): boolean {
@@ -37,6 +37,7 @@ export function packetError(tcp: Tcp, error: PacketError): boolean {
   // Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
   // (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
   tcb.softError = error.code;
+  tcb.raise(EVENT_TROUBLE);
   //= rfc5927#5.2 type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
   // TCP should treat all of the hard errors as soft errors when they are received for connections in any of the synchronized
   // states; and no differently in the others.

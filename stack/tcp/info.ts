@@ -26,6 +26,8 @@ export function tcpInfo(tcb: Tcb): TcpInfo {
     receiveWindow: Math.max(0, (tcb.rcvEdge - tcb.rcvNxt) | 0),
     sendQueued: tcb.sendQueued,
     receiveQueued: tcb.receiveQueued,
+    urgentPending: tcb.urgentPending,
+    softError: tcb.softError,
     bytesSent: tcb.bytesSent,
     bytesAcked: tcb.bytesAcked,
     bytesReceived: tcb.bytesReceived,

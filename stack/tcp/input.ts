@@ -25,6 +25,7 @@ import {
   SYN_SENT,
   TIME_WAIT,
 } from "./types.ts";
+import { urgentArrives } from "./urgent.ts";
 
 /** RFC 7323 5.5: a timestamp that was not refreshed for 24 days says nothing any more. */
 const PAWS_AGE_MS = 24 * 24 * 3600 * 1000;
@@ -36,7 +37,10 @@ export function segmentArrives(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   if (!sequenceAcceptable(tcp, tcb, seg, now)) return;
   if ((seg.flags & wire.RST) !== 0) return reset(tcp, tcb, seg, now);
   if ((seg.flags & wire.SYN) !== 0) return unexpectedSyn(tcp, tcb, now);
-  if ((seg.flags & wire.ACK) === 0) return; // fifth step: if the ACK bit is off, drop the segment
+  if ((seg.flags & wire.ACK) === 0) {
+    tcp.statistics.noAck++; // fifth step: if the ACK bit is off, drop the segment and return
+    return;
+  }
   takeTimestamp(tcb, seg, now);
   ecnReceived(tcb, seg);
   tcb.lastReceivedAt = now;
@@ -45,7 +49,7 @@ export function segmentArrives(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   if (!processAck(tcp, tcb, seg, now)) return;
   afterAck(tcp, tcb, now);
   if ((tcb.state as number) === CLOSED) return;
-  if ((seg.flags & wire.URG) !== 0) urgent(tcb, seg);
+  if ((seg.flags & wire.URG) !== 0) urgentArrives(tcb, seg);
   if (seg.textLength > 0 || (seg.flags & wire.FIN) !== 0) textAndFin(tcp, tcb, seg, now);
 }
 
@@ -122,6 +126,10 @@ function reset(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
 
 /** Fourth step. */
 function unexpectedSyn(tcp: Tcp, tcb: Tcb, now: number): void {
+  //= rfc9293#3.10.7.4
+  // SYN-RECEIVED STATE: If the connection was initiated with a passive OPEN, then return this connection to the LISTEN state and
+  // return. Otherwise, handle per the directions for synchronized states below.
+  if (tcb.state === SYN_RECEIVED && tcb.listener !== null && !tcb.fastOpened) return tcp.fail(tcb, ECONNRESET);
   //= rfc5961#4.2
   // If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as challenge ACK)
   // to the remote peer
@@ -150,14 +158,6 @@ function afterAck(tcp: Tcp, tcb: Tcb, now: number): void {
   } else if (tcb.state === LAST_ACK) {
     tcp.fail(tcb, OK);
   }
-}
-
-/** Sixth step: RCV.UP <- max(RCV.UP, SEG.UP). The urgent data itself stays in the stream (RFC 6093). */
-function urgent(tcb: Tcb, seg: Segment): void {
-  //= rfc9293#3.8.5
-  // A TCP implementation MUST support a sequence of urgent data of any length (MUST-31).
-  const up = (seg.seq + seg.urgent) | 0;
-  if (((up - tcb.rcvUp) | 0) > 0) tcb.rcvUp = up;
 }
 
 /** Seventh and eighth step. */

@@ -9,6 +9,8 @@ export interface TcpLimits {
   connectionsMax: number;
   /** Largest backlog of a listener. Counter `listenOverflow`. */
   backlogMax: number;
+  /** Fast opens of one listener whose peer has not proved yet that it is there. Counter `fastOpenOverflow`. */
+  fastOpenPendingMax: number;
   /** Connections in TIME-WAIT; beyond it the oldest ends early. Counter `timeWaitOverflow`. */
   timeWaitMax: number;
   /** 2 MSL. Linux's 60 s. */
@@ -27,6 +29,7 @@ export interface TcpLimits {
 export const DEFAULT_LIMITS: TcpLimits = {
   connectionsMax: 262_144,
   backlogMax: 65_535,
+  fastOpenPendingMax: 256,
   timeWaitMax: 65_536,
   timeWaitMs: 60_000,
   finWaitMs: 60_000,

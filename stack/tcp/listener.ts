@@ -14,9 +14,11 @@ export class Listener implements TcpListenSocket {
   events = 0;
   owner: unknown = undefined;
   closed = false;
-  /** Connections in SYN-RECEIVED. */
+  /** Connections whose data came in the SYN, and whose peer is not known to be there. */
+  fastOpenPending = 0;
   /** When a SYN was last answered with a cookie. */
   cookieAt = -Infinity;
+  /** Connections in SYN-RECEIVED. */
   readonly halfOpen: Set<Tcb> = new Set();
   #accept: Tcb[] = [];
   #first = 0;

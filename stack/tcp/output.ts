@@ -22,6 +22,7 @@ import { probeWanted, sendMtuProbe } from "./path_probe.ts";
 import { scheduleProbe } from "./tlp.ts";
 import { noteRetransmission } from "./undo.ts";
 import { currentRto } from "./rtt.ts";
+import { urgentPointer } from "./urgent.ts";
 
 /** Frames sent for one connection in one flush, so that one connection cannot keep the others from theirs. */
 const FRAMES_PER_FLUSH = 256;
@@ -33,7 +34,8 @@ export function output(tcp: Tcp, tcb: Tcb, now: number): number {
   if (tcb.path.stale) tcp.renewPath(tcb);
   if (state === SYN_SENT || state === SYN_RECEIVED) {
     const code = tcb.synNow ? sendSyn(tcp, tcb, now) : OK;
-    if (code !== OK || !tcb.fastOpened) return code;
+    if (code !== OK) return code;
+    if (!tcb.fastOpened) return state === SYN_RECEIVED && tcb.ackNow ? sendAck(tcp, tcb, now) : OK;
   }
   let code: number = OK;
   if (
@@ -79,7 +81,10 @@ export function retransmit(tcp: Tcp, tcb: Tcb, index: number, room: number, now:
   const sent = tcb.sent!;
   const start = sent.start(index);
   const window = (tcb.sndUna + tcb.sndWnd - start) | 0;
-  const usual = Math.min(frameLimit(tcb, tcb.sendMss), Math.max(tcb.sendMss, room - (room % tcb.sendMss)));
+  const usual = Math.min(
+    tcb.sendingUrgent ? tcb.sendMss : frameLimit(tcb, tcb.sendMss),
+    Math.max(tcb.sendMss, room - (room % tcb.sendMss)),
+  );
   const most = window > 0 ? Math.min(usual, window) : usual;
   const length = (sent.end(index) - start) | 0;
   const fin = (sent.flags(index) & HAS_FIN) !== 0;
@@ -128,7 +133,7 @@ function sendNew(tcp: Tcp, tcb: Tcb, now: number): number {
     }
     const n = sendable(tcb);
     if (n < 0) break;
-    const fin = tcb.writeShut && n === tcb.unsent;
+    const fin = tcb.writeShut && n === tcb.unsent && ((tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0) > n;
     if (n === 0 && !fin) break;
     const seq = tcb.sndNxt;
     const flags = wire.ACK | (n > 0 && (n === tcb.unsent || n < tcb.sendMss) ? wire.PSH : 0) | (fin ? wire.FIN : 0);
@@ -159,9 +164,9 @@ function sendable(tcb: Tcb): number {
   const { sendMss, unsent } = tcb;
   const window = (tcb.sndUna + tcb.sndWnd - tcb.sndNxt) | 0;
   const room = tcb.cwnd - tcb.inFlight;
-  if (unsent === 0) return 0; // a FIN alone needs no window (RFC 9293 3.8.6 sends it regardless; Linux likewise)
-  // The segment with CWR goes alone: cut by a device, the flag would stand in every piece.
-  const n = Math.min(unsent, window, room, tcb.ecnCwr ? sendMss : frameLimit(tcb, sendMss));
+  if (unsent === 0) return window > 0 ? 0 : -1; // a FIN has a number, which the window must have room for as well
+  // A segment with CWR or an urgent pointer goes alone: cut by a device, the flag would stand in every piece.
+  const n = Math.min(unsent, window, room, tcb.ecnCwr || tcb.sendingUrgent ? sendMss : frameLimit(tcb, sendMss));
   if (n <= 0) return -1;
   if (n >= sendMss) {
     const tail = n % sendMss;
@@ -238,7 +243,10 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
   tcb.sendOptions.tos = tos;
   tx.length = headerLength;
   const window = windowField(tcb);
+  const urgent = tcb.sendingUrgent ? urgentPointer(tcb, seq) : 0;
+  if (urgent !== 0) flags |= wire.URG;
   wire.emit(view, at, (tcb.localPort << 16) | tcb.remotePort, seq, tcb.rcvNxt, headerLength, flags, window);
+  if (urgent !== 0) view.setUint16(at + wire.URGENT, urgent);
   sealChecksum(tx, tcb.path, PROTO_TCP, wire.CHECKSUM);
   const code = tcp.ip.send(tcb.path, PROTO_TCP, tx, tcb.sendOptions);
   if (code === EAGAIN) return code;
@@ -296,11 +304,12 @@ export function sendProbe(tcp: Tcp, tcb: Tcb, now: number): void {
     sendSegment(tcp, tcb, start, fin ? 0 : 1, fin ? wire.ACK | wire.FIN : wire.ACK, now);
     return;
   }
-  if (tcb.unsent > 0) {
-    if (sendSegment(tcp, tcb, tcb.sndNxt, 1, wire.ACK | wire.PSH, now) === EAGAIN) return;
-    recordSent(tcp, tcb, 1, false);
-    tcb.sent!.setFlags(tcb.sent!.length - 1, PROBE);
-  }
+  const data = tcb.unsent > 0 ? 1 : 0;
+  const fin = data === 0; // only the FIN waits for the window: it is the number to be probed with
+  if (fin && (!tcb.writeShut || tcb.finSent)) return;
+  if (sendSegment(tcp, tcb, tcb.sndNxt, data, wire.ACK | (fin ? wire.FIN : wire.PSH), now) === EAGAIN) return;
+  recordSent(tcp, tcb, data, fin);
+  tcb.sent!.setFlags(tcb.sent!.length - 1, fin ? PROBE | HAS_FIN : PROBE);
 }
 
 /** Arms the retransmission timer when something is out, or the persist timer when a closed window holds data back. */
@@ -311,7 +320,7 @@ function armAfterOutput(tcb: Tcb, now: number): void {
   if (out && tcb.sndWnd > 0) {
     tcb.persistAt = Infinity;
     if (tcb.rtoAt === Infinity) tcb.rtoAt = now + currentRto(tcb);
-  } else if (out || tcb.unsent > 0) {
+  } else if (out || tcb.unsent > 0 || (tcb.writeShut && !tcb.finSent)) {
     // Window closed, or too small for the silly-window rule: probe with the retransmission timeout and its back-off.
     if (tcb.sndWnd === 0) tcb.rtoAt = Infinity;
     if (tcb.persistAt === Infinity && tcb.rtoAt === Infinity) {

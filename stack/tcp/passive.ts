@@ -21,7 +21,10 @@ const COOKIES_BELIEVED_MS = 120_000;
 const synthetic = new Segment();
 
 export function noConnection(tcp: Tcp, packet: Packet, seg: Segment, now: number): void {
-  if ((seg.flags & wire.RST) !== 0) return;
+  if ((seg.flags & wire.RST) !== 0) {
+    tcp.statistics.resetsIgnored++;
+    return;
+  }
   const listener = tcp.listeners.find(packet.dstKey, seg.dstPort);
   if (listener === null) {
     tcp.statistics.noListener++;
@@ -43,7 +46,10 @@ export function noConnection(tcp: Tcp, packet: Packet, seg: Segment, now: number
     return sendCookie(tcp, listener, packet, seg);
   }
   const path = tcp.ip.path(packet.dstKey, packet.srcKey);
-  if (typeof path === "number") return;
+  if (typeof path === "number") {
+    tcp.statistics.noPath++;
+    return;
+  }
   const tcb = tcp.make(path, packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort, listener.options);
   listener.halfOpen.add(tcb);
   tcp.statistics.passiveOpens++;
@@ -63,7 +69,10 @@ function acknowledgment(tcp: Tcp, listener: Listener, packet: Packet, seg: Segme
     return;
   }
   const path = tcp.ip.path(packet.dstKey, packet.srcKey);
-  if (typeof path === "number") return;
+  if (typeof path === "number") {
+    tcp.statistics.noPath++;
+    return;
+  }
   const tcb = tcp.make(path, packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort, listener.options);
   tcb.listener = listener;
   tcb.state = SYN_RECEIVED;

@@ -58,11 +58,15 @@ export function detectLoss(tcb: Tcb, now: number, nowUs: number): boolean {
   const window = reorderingWindowUs(tcb);
   let marked = false;
   let wait = 0;
-  for (let i = 0; i < sent.length; i++) {
+  // Looks at the holes and at what was sent again, not at the window: behind the last byte in flight there is nothing to be
+  // found, nor behind the first that was sent once and after what arrived last, for all that follows was sent later still.
+  let unsettled = tcb.inFlight;
+  for (let i = 0; i < sent.length && unsettled > 0; i++) {
     const flags = sent.flags(i);
     if ((flags & (SACKED | LOST)) !== 0) continue;
+    unsettled -= (sent.end(i) - sent.start(i)) | 0;
     if (!sentAfter(tcb.rackTimeUs, tcb.rackEnd, sent.time(i), sent.end(i))) {
-      if ((flags & RETRANSMITTED) === 0 && tcb.recovery === OPEN) break;
+      if ((flags & RETRANSMITTED) === 0) break;
       continue;
     }
     const remaining = (sent.time(i) + tcb.rackRttUs + window - nowUs) | 0;

@@ -38,7 +38,8 @@ function answer(tcp: Tcp, path: Path, ports: number, seg: Segment): void {
 /** For a segment to a port that nobody listens on, or that a listener cannot use. */
 export function resetStray(tcp: Tcp, packet: Packet, seg: Segment): void {
   const path = tcp.ip.path(packet.dstKey, packet.srcKey);
-  if (typeof path !== "number") answer(tcp, path, (seg.dstPort << 16) | seg.srcPort, seg);
+  if (typeof path === "number") tcp.statistics.noPath++;
+  else answer(tcp, path, (seg.dstPort << 16) | seg.srcPort, seg);
 }
 
 /** For a segment that shows the peer to be in another connection than ours. */

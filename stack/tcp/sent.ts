@@ -98,6 +98,26 @@ export class SentQueue {
     this.#words[this.#at(index + 1) + START] = seq;
   }
 
+  /**
+   * Joins a record to the one before it, whose time stays; the FIN comes along. The shorter side moves, so that the cost is at
+   * most that of the holes on it.
+   */
+  join(index: number): void {
+    const words = this.#words;
+    const before = this.#at(index - 1);
+    const at = this.#at(index);
+    const flags = words[before + FLAGS] | (words[at + FLAGS] & HAS_FIN);
+    words[before + END] = words[at + END];
+    words[before + FLAGS] = flags;
+    if (index < this.length >> 1) {
+      for (let i = index; i > 0; i--) this.#copy(i - 1, i);
+      this.shift();
+    } else {
+      for (let i = index; i < this.length - 1; i++) this.#copy(i + 1, i);
+      this.length--;
+    }
+  }
+
   /** Index of the record that holds `seq`, or -1. */
   find(seq: number): number {
     let low = 0;

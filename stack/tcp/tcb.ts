@@ -6,8 +6,9 @@
  *
  * @module
  */
-import { EAGAIN, ECONNABORTED, EINVAL, ENOTCONN, EPIPE, OK } from "../codes.ts";
+import { ECONNABORTED, EINVAL, ENOTCONN, OK } from "../codes.ts";
 import type { Path, SendOptions } from "../ip/types.ts";
+import { closeSocket, receiveBytes, sendBytes } from "./calls.ts";
 import type { CongestionControl, CongestionState } from "./congestion.ts";
 import { congestionControl } from "./controls.ts";
 import { tcpInfo } from "./info.ts";
@@ -18,10 +19,10 @@ import type { SentQueue } from "./sent.ts";
 import type { Tcp } from "./tcp.ts";
 import type { Timed } from "./timers.ts";
 import type { TcpInfo, TcpOptions, TcpSocket } from "./types.ts";
-import { CLOSE_WAIT, CLOSED, ESTABLISHED, EVENT_WRITABLE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
+import { CLOSED, ESTABLISHED, EVENT_WRITABLE, TIME_WAIT } from "./types.ts";
 import { setTcpOptions } from "./set_options.ts";
 import { mayWrite, moveAfterFinQueued } from "./states.ts";
-import { measureReader } from "./window.ts";
+import { urgentPending, urgentSent } from "./urgent.ts";
 
 /** What recovery is going on. */
 export const OPEN = 0;
@@ -71,6 +72,9 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   finSent = false;
   /** End of the last segment shorter than the MSS, for Nagle's algorithm as Minshall changed it. */
   sndSml = 0;
+  /** Behind our own urgent data, while `sendingUrgent`. */
+  sndUp = 0;
+  sendingUrgent = false;
   /** The user was told that there is no room. */
   sendBlocked = false;
   sendLimit = SEND_BUFFER_FIRST;
@@ -80,7 +84,9 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   rcvNxt = 0;
   /** Right edge of the window that was advertised: never moves left (RFC 9293 3.8.6). */
   rcvEdge = 0;
+  /** Behind the urgent data of the peer, as long as `urgent` says that some was announced. */
   rcvUp = 0;
+  urgent = false;
   readonly receiveRing: ByteRing;
   ranges: RangeSet | null = null;
   finReceived = false;
@@ -172,6 +178,8 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   // Fast Open (RFC 7413): data came with the SYN and was taken; the SYN-ACK carries a cookie.
   fastOpened = false;
   fastOpenWanted = false;
+  /** The listener whose limit of opens that are not proved yet it counts against. */
+  fastOpenPending: Listener | null = null;
   /** A SYN or SYN-ACK is to be sent at the next flush. */
   synNow = false;
 
@@ -274,38 +282,22 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     return this.finSent ? 0 : this.sendRing.count - ((this.sndNxt - this.sndUna) | 0);
   }
 
+  get urgentPending(): number {
+    return urgentPending(this);
+  }
+
   send(bytes: Uint8Array, offset: number, length: number): number {
-    if (this.error !== 0) return this.error;
-    if (this.writeShut) return EPIPE;
-    if (!mayWrite(this)) return this.state === SYN_SENT || this.state === SYN_RECEIVED ? EAGAIN : ENOTCONN;
-    // The limit follows the congestion window, so that a long fat path is filled and a short one costs little memory.
-    this.sendLimit = Math.min(this.sendBufferMax, Math.max(this.sendLimit, 2 * this.cwnd));
-    const n = Math.min(length, this.sendSpace);
-    if (n < length) this.sendBlocked = true;
-    if (n === 0) return 0;
-    const ring = this.sendRing;
-    const fits = ring.extend(n);
-    if (fits < n) {
-      this.sendBlocked = true;
-      this.tcp.starving.add(this, this.tcp.pool.used);
-      if (fits === 0) return 0;
-    }
-    ring.place(ring.count, bytes, offset, fits);
-    ring.count += fits;
-    this.tcp.mark(this);
-    return fits;
+    return sendBytes(this, bytes, offset, length);
+  }
+
+  sendUrgent(bytes: Uint8Array, offset: number, length: number): number {
+    const n = sendBytes(this, bytes, offset, length);
+    if (n > 0 && n === length) urgentSent(this);
+    return n;
   }
 
   receive(into: Uint8Array, offset: number, length: number): number {
-    const ring = this.receiveRing;
-    if (ring.count === 0) {
-      if (this.finReceived || this.readShut) return OK;
-      return this.error !== 0 ? this.error : this.state === CLOSED ? ENOTCONN : EAGAIN;
-    }
-    const n = ring.take(into, offset, length);
-    if (ring.count === 0 && (this.ranges === null || this.ranges.length === 0)) ring.free();
-    measureReader(this, n, this.tcp.now);
-    return n;
+    return receiveBytes(this, into, offset, length);
   }
 
   shutdownWrite(): number {
@@ -325,20 +317,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   }
 
   close(lingerMs?: number): void {
-    if (this.orphan) return;
-    this.orphan = true;
-    if (this.state === CLOSED || this.state === TIME_WAIT) {
-      this.receiveRing.free(); // what was not read until now never will be
-      return;
-    }
-    //= rfc1122#4.2.2.13
-    // If such a host issues a CLOSE call while received data is still pending in TCP, or if new data is received after
-    // CLOSE is called, its TCP SHOULD send a RST to show that data was lost.
-    if (lingerMs === 0 || this.receiveRing.count > 0 || this.state === SYN_SENT) return this.abort();
-    this.writeShut = true;
-    if (this.state === ESTABLISHED || this.state === CLOSE_WAIT || this.state === SYN_RECEIVED) moveAfterFinQueued(this);
-    this.tcp.orphaned(this);
-    this.tcp.mark(this);
+    closeSocket(this, lingerMs);
   }
 
   abort(): void {

@@ -19,8 +19,9 @@ import { empty } from "../wire/copy.ts";
 import { finish, sum } from "../wire/checksum.ts";
 import * as wire from "../wire/tcp.ts";
 import { Segment } from "../wire/tcp.ts";
+import { challenge } from "./challenge.ts";
 import { earliest, expire, reschedule } from "./expire.ts";
-import { FastOpenCache } from "./fast_open.ts";
+import { FastOpenCache, fastOpenProved } from "./fast_open.ts";
 import { updateSendMss, windowShift } from "./handshake.ts";
 import { packetError } from "./icmp_error.ts";
 import { segmentArrives } from "./input.ts";
@@ -204,6 +205,7 @@ export class Tcp implements TcpLayer, Transport {
       statistics.badChecksum++;
       return;
     }
+    if (seg.badOptions) statistics.badOptions++;
     this.#at(now);
     seg.congestionExperienced = (packet.tos & 3) === 3;
     this.frame = packet.memory;
@@ -237,24 +239,14 @@ export class Tcp implements TcpLayer, Transport {
     this.mark(tcb);
   }
 
-  //= rfc5961#7
-  // it is RECOMMENDED to limit the number of challenge ACKs that can be sent in a given period of time (10 in 5 seconds);
-  // the count is each connection's own, so that it tells a stranger nothing (CVE-2016-5696)
   challenge(tcb: Tcb, now: number): void {
-    if (now - tcb.challengeAt >= 5000) {
-      tcb.challengeAt = now;
-      tcb.challengeTokens = 10;
-    }
-    if (tcb.challengeTokens === 0) return;
-    tcb.challengeTokens--;
-    this.statistics.challengeAcks++;
-    this.acknowledgeNow(tcb);
+    challenge(this, tcb, now);
   }
 
   /** The acknowledgment for a segment that was not acceptable: limited unless it carries data (Linux, tcp_oow_rate_limited). */
   duplicateAck(tcb: Tcb, seg: Segment, now: number): void {
     if (seg.textLength > 0) this.acknowledgeNow(tcb);
-    else this.challenge(tcb, now);
+    else challenge(this, tcb, now);
   }
 
   //= rfc7323#7.1
@@ -317,6 +309,7 @@ export class Tcp implements TcpLayer, Transport {
     this.starving.forget(tcb);
     // What the peer sent before it reset the connection is thrown away, as Linux does; after a normal end it can still be read.
     if (code !== OK || tcb.orphan || tcb.receiveQueued === 0) tcb.receiveRing.free();
+    if (tcb.fastOpenPending !== null) fastOpenProved(tcb);
     if (tcb.listener !== null) tcb.listener.forget(tcb);
     tcb.listener = null;
     tcb.raise(EVENT_CLOSED | EVENT_READABLE | EVENT_WRITABLE | (code !== OK ? EVENT_ERROR : 0));
@@ -349,7 +342,8 @@ export class Tcp implements TcpLayer, Transport {
       tcb.queued = false;
       if (output(this, tcb, now) === EAGAIN) {
         // The device is full: all that is left waits for its wake.
-        for (let rest = i; rest < list.length; rest++) {
+        this.mark(tcb); // unless its own output did, for what is left of its turn
+        for (let rest = i + 1; rest < list.length; rest++) {
           list[rest].queued = false;
           this.mark(list[rest]);
         }

@@ -46,6 +46,10 @@ export const EVENT_CLOSED = 16;
 export const EVENT_ACCEPT = 32;
 /** Everything that was sent, the FIN included, is acknowledged. */
 export const EVENT_DRAINED = 64;
+/** Urgent data was announced, or more of it; `urgentPending` says how far it goes. */
+export const EVENT_URGENT = 128;
+/** Three timeouts in a row went unanswered (RFC 9293 3.8.3, R1), or an ICMP error came; `softError` says which. */
+export const EVENT_TROUBLE = 256;
 
 /** Options a socket can be made with; a listener's are inherited by what it accepts. */
 export interface TcpOptions {
@@ -133,6 +137,13 @@ export interface TcpInfo {
   sendQueued: number;
   /** Bytes that nobody has read yet. */
   receiveQueued: number;
+  /** Bytes still to be read up to the end of the data that the peer called urgent; 0 for none. */
+  urgentPending: number;
+  /**
+   * What is wrong without having ended the connection, as a negative errno, or 0: -110 (ETIMEDOUT) when three timeouts in a
+   * row went unanswered, or what an ICMP error said. Progress clears it.
+   */
+  softError: number;
   /** Bytes of data sent, without retransmissions. */
   bytesSent: number;
   /** Bytes of data that the peer has acknowledged. */
@@ -184,6 +195,10 @@ export interface TcpSocket {
   events: number;
   /** The shell's own object. */
   owner: unknown;
+  /** What is wrong for the moment, as `TcpInfo.softError` tells. */
+  readonly softError: number;
+  /** Bytes to be read up to the end of the peer's urgent data (RFC 9293 3.8.5); 0 for none. */
+  readonly urgentPending: number;
   /** Bytes that `receive` would give now. */
   readonly receiveQueued: number;
   /** True when the peer's FIN came in order: after `receiveQueued` bytes the stream ends. */
@@ -199,6 +214,8 @@ export interface TcpSocket {
    * shutdown, `ENOTCONN`, or the pending error.
    */
   send(bytes: Uint8Array, offset: number, length: number): number;
+  /** The same, and when all of it was taken its end is marked as the end of urgent data. New protocols should not (RFC 6093). */
+  sendUrgent(bytes: Uint8Array, offset: number, length: number): number;
   /** Copies received bytes out. Returns how many, 0 at the end of the stream, `EAGAIN` when there is nothing now, or the pending error. */
   receive(into: Uint8Array, offset: number, length: number): number;
   /** Sends a FIN after what is queued. The other direction stays open. */
@@ -258,8 +275,16 @@ export interface TcpStatistics {
   badChecksum: number;
   /** Dropped: impossible header. */
   badHeader: number;
-  /** Dropped: malformed options. */
+  /** Options of impossible length: those before are taken, the rest is passed over. */
   badOptions: number;
+  /** Dropped: without the ACK that every segment of a connection has. */
+  noAck: number;
+  /** Dropped: in answer to our SYN, and neither SYN nor reset. */
+  noSyn: number;
+  /** Dropped: resets for nothing of ours. */
+  resetsIgnored: number;
+  /** Dropped: no way back to the sender. */
+  noPath: number;
   /** SYNs to a port where nobody listens. */
   noListener: number;
   /** Connections that a full backlog turned away. */
@@ -268,6 +293,8 @@ export interface TcpStatistics {
   synDropped: number;
   /** Data in a SYN that was taken, by us or by the peer; and that a peer did not take. */
   fastOpens: number;
+  /** Data in a SYN that was not taken because too many such opens were unproved (RFC 7413 5.1). */
+  fastOpenOverflow: number;
   /** Data in a SYN that a peer did not take. */
   fastOpenRefused: number;
   /** SYNs beyond the queue that were answered with a cookie. */

@@ -84,6 +84,8 @@ export class Segment {
   /** Left and right edges, in pairs. */
   readonly sack: Int32Array<ArrayBuffer> = new Int32Array(2 * MAX_SACK_BLOCKS);
   sackCount = 0;
+  /** An option's length was impossible: what stood before it is taken, the rest is passed over. */
+  badOptions = false;
 }
 
 /**
@@ -111,6 +113,7 @@ export function parse(view: DataView, offset: number, length: number, into: Segm
   into.mss = into.windowScale = -1;
   into.sackPermitted = false;
   into.fastOpenLength = into.userTimeoutMs = -1;
+  into.badOptions = false;
   if (headerLength === HEADER_LENGTH) return true;
   if (headerLength === HEADER_LENGTH + 12 && view.getUint32(offset + HEADER_LENGTH) === ALIGNED_TIMESTAMPS) {
     into.hasTimestamps = true;
@@ -123,8 +126,15 @@ export function parse(view: DataView, offset: number, length: number, into: Segm
 }
 
 //= rfc9293#3.1
-// A TCP implementation MUST (MUST-68) accept padding of any value, and be prepared to handle an illegal option length
-// (e.g., zero); it MUST ignore any TCP Option it does not implement (MUST-6).
+// A TCP implementation MUST be able to receive a TCP Option in any segment (MUST-5).
+//= rfc9293#3.1
+// A TCP implementation MUST (MUST-6) ignore without error any TCP Option it does not implement, assuming that the option has
+// a length field.
+//= rfc9293#3.1
+// TCP implementations MUST be prepared to handle an illegal option length (e.g., zero); a suggested procedure is to reset
+// the connection and log the error cause (MUST-7).
+//= rfc9293#3.2
+// receivers MUST be prepared to process options even if they do not begin on a word boundary (MUST-64).
 function parseOptions(view: DataView, from: number, end: number, into: Segment): void {
   let at = from;
   while (at < end) {
@@ -134,9 +144,11 @@ function parseOptions(view: DataView, from: number, end: number, into: Segment):
       at++;
       continue;
     }
-    if (at + 2 > end) return;
-    const size = view.getUint8(at + 1);
-    if (size < 2 || at + size > end) return;
+    const size = at + 2 > end ? 0 : view.getUint8(at + 1);
+    if (size < 2 || at + size > end) {
+      into.badOptions = true;
+      return;
+    }
     if (kind === OPTION_TIMESTAMPS && size === 10) {
       into.hasTimestamps = true;
       into.tsVal = view.getInt32(at + 2);

@@ -150,9 +150,16 @@ Deno.test("FIN-WAIT-2: an orphan ends after a minute, a half-closed socket that 
   assertEquals(held.tcb.state, FIN_WAIT_2);
 });
 
-Deno.test("a FIN that went into a closed window leaves no probe behind", () => {
+Deno.test("a FIN waits for the window as a byte does: into a closed one it goes as the probe, and leaves none behind", () => {
+  //= rfc9293#3.8.6.1 type=test
+  // Probing of zero (offered) windows MUST be supported (MUST-36).
+  const full = Peer.accepted({ window: 500 });
+  full.write(500);
+  assertEquals(full.after(() => full.tcb.shutdownWrite()), []); // 500 bytes fill the window: no number is left for the FIN
+  assertEquals(full.send({ ack: 501 }).map((s) => [s.flags, s.seq, s.length]), [["FA", 501, 0]]);
   const peer = Peer.accepted({ window: 0 });
-  peer.after(() => peer.tcb.shutdownWrite());
+  assertEquals(peer.after(() => peer.tcb.shutdownWrite()), []);
+  assertEquals(peer.pass(1500).map((s) => [s.flags, s.seq, s.length])[0], ["FA", 1, 0]);
   peer.send({ ack: 2 });
   assertEquals(peer.tcb.state, FIN_WAIT_2);
   assertEquals(peer.pass(24 * 3600 * 1000), []);
