@@ -212,6 +212,8 @@ const NOTHING: TcpInfo = {
   receiveWindow: 0,
   sendQueued: 0,
   receiveQueued: 0,
+  urgentPending: 0,
+  softError: 0,
   bytesSent: 0,
   bytesAcked: 0,
   bytesReceived: 0,

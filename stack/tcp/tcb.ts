@@ -282,6 +282,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     return this.finSent ? 0 : this.sendRing.count - ((this.sndNxt - this.sndUna) | 0);
   }
 
+  /** Bytes to be read up to the end of the peer's urgent data (RFC 9293 3.8.5); 0 for none. */
   get urgentPending(): number {
     return urgentPending(this);
   }
@@ -290,6 +291,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     return sendBytes(this, bytes, offset, length);
   }
 
+  /** As `send`; when all of it was taken, its end is marked as the end of urgent data. New protocols should not (RFC 6093). */
   sendUrgent(bytes: Uint8Array, offset: number, length: number): number {
     const n = sendBytes(this, bytes, offset, length);
     if (n > 0 && n === length) urgentSent(this);

@@ -195,10 +195,6 @@ export interface TcpSocket {
   events: number;
   /** The shell's own object. */
   owner: unknown;
-  /** What is wrong for the moment, as `TcpInfo.softError` tells. */
-  readonly softError: number;
-  /** Bytes to be read up to the end of the peer's urgent data (RFC 9293 3.8.5); 0 for none. */
-  readonly urgentPending: number;
   /** Bytes that `receive` would give now. */
   readonly receiveQueued: number;
   /** True when the peer's FIN came in order: after `receiveQueued` bytes the stream ends. */
@@ -214,8 +210,6 @@ export interface TcpSocket {
    * shutdown, `ENOTCONN`, or the pending error.
    */
   send(bytes: Uint8Array, offset: number, length: number): number;
-  /** The same, and when all of it was taken its end is marked as the end of urgent data. New protocols should not (RFC 6093). */
-  sendUrgent(bytes: Uint8Array, offset: number, length: number): number;
   /** Copies received bytes out. Returns how many, 0 at the end of the stream, `EAGAIN` when there is nothing now, or the pending error. */
   receive(into: Uint8Array, offset: number, length: number): number;
   /** Sends a FIN after what is queued. The other direction stays open. */
