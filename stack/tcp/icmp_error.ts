@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EMSGSIZE } from "../codes.ts";
+import { EMSGSIZE, ETIMEDOUT } from "../codes.ts";
 import type { PacketError } from "../ip/types.ts";
 import { markLost } from "./recovery.ts";
 import type { Tcp } from "./tcp.ts";
@@ -36,7 +36,8 @@ export function packetError(tcp: Tcp, error: PacketError): boolean {
   //= rfc9293#3.9.2.2
   // Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
   // (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
-  tcb.softError = error.code;
+  // Once R1 was reached the silence itself is the reason: that a neighbour which fell silent answers no ARP either says no more.
+  if (tcb.softError !== ETIMEDOUT) tcb.softError = error.code;
   tcb.raise(EVENT_TROUBLE);
   //= rfc5927#5.2 type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
   // TCP should treat all of the hard errors as soft errors when they are received for connections in any of the synchronized
