@@ -12,10 +12,10 @@ const SIZE = (long ? 1024 : 24) * MiB;
 const SECONDS = long ? 1200 : 120;
 
 /** An oracle behind faults. */
-function behind(options: FaultOptions): { oracle: Oracle; device: FaultyDevice; [Symbol.dispose](): void } {
+function behind(options: FaultOptions): { oracle: Oracle; device: FaultyDevice; [Symbol.asyncDispose](): Promise<void> } {
   let device!: FaultyDevice;
   const oracle = new Oracle({ between: (tap) => device = faults(tap, options) });
-  return { oracle, device, [Symbol.dispose]: () => oracle[Symbol.dispose]() };
+  return { oracle, device, [Symbol.asyncDispose]: () => oracle[Symbol.asyncDispose]() };
 }
 
 const BAD: FaultOptions = { loss: 0.01, reorder: { probability: 0.01, delay: 2 }, duplicate: 0.005, delay: 1, seed: 31 };
@@ -25,7 +25,7 @@ for (const direction of ["into Linux", "out of Linux"] as const) {
     name: `1 % loss, 1 % reordering, 0.5 % duplication, ${SIZE / MiB} MiB ${direction}: everything arrives`,
     ignore: lacksKernel(),
     async fn() {
-      using world = behind(BAD);
+      await using world = behind(BAD);
       const [ours, kernels] = await world.oracle.connect(direction === "into Linux" ? "ours" : "kernel");
       if (direction === "into Linux") await transfer(ours, kernels, SIZE, SECONDS);
       else await transfer(kernels, ours, SIZE, SECONDS);
@@ -57,7 +57,7 @@ Deno.test({
     ];
     for (const settings of switches) {
       using _ = sysctl(settings);
-      using world = behind({ ...BAD, loss: 0.02 });
+      await using world = behind({ ...BAD, loss: 0.02 });
       const [ours, kernels] = await world.oracle.connect("ours", { ecn: true });
       await exchange(ours, kernels, 2 * MiB, SECONDS);
       ours.close();
@@ -70,7 +70,7 @@ Deno.test({
   name: "corruption both ways: noticed by checksums on both sides, repaired by both",
   ignore: lacksKernel(),
   async fn() {
-    using world = behind({ corrupt: 0.01, delay: 1, seed: 7 });
+    await using world = behind({ corrupt: 0.01, delay: 1, seed: 7 });
     const [ours, kernels] = await world.oracle.connect("kernel");
     await exchange(ours, kernels, 4 * MiB, SECONDS);
     const { tcp, internet } = world.oracle.stack.statistics;
@@ -87,7 +87,7 @@ Deno.test({
     //= rfc3168#6.1.2 type=test
     // If the sender receives an ECN-Echo (ECE) ACK packet ... then the sender knows that congestion was encountered
     using _ = sysctl({ tcp_ecn: 1 });
-    using world = behind({ rate: 50e6, delay: 5, queue: { packets: 1000, aqm: "codel" } });
+    await using world = behind({ rate: 50e6, delay: 5, queue: { packets: 1000, aqm: "codel" } });
     const [ours, kernels] = await world.oracle.connect("ours", { ecn: true });
     assertEquals(ours.info.ecn, true);
     await exchange(ours, kernels, 6 * MiB, SECONDS);

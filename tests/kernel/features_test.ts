@@ -48,7 +48,7 @@ for (const { name, settings, changes } of SWITCHES) {
     ignore: lacksSysctl(),
     async fn() {
       using _ = sysctl(settings);
-      using oracle = new Oracle();
+      await using oracle = new Oracle();
       for (const opener of OPENERS) {
         const [ours, kernels] = await oracle.connect(opener);
         assertEquals(agreed(ours.info), { ...ALL, ...changes }, opener);
@@ -66,7 +66,7 @@ Deno.test({
   ignore: lacksKernel(),
   async fn() {
     for (const off of ["timestamps", "sack", "windowScale"] as const) {
-      using oracle = new Oracle({ tcp: { [off]: false } });
+      await using oracle = new Oracle({ tcp: { [off]: false } });
       for (const opener of OPENERS) {
         const [ours, kernels] = await oracle.connect(opener);
         assertEquals(agreed(ours.info), { ...ALL, [off]: false }, opener);
@@ -88,7 +88,7 @@ Deno.test({
     for (const mode of [0, 1, 2, ...newest]) {
       for (const ecn of [true, false, "accept"] as const) {
         using _ = sysctl({ tcp_ecn: mode });
-        using oracle = new Oracle({ tcp: { ecn } });
+        await using oracle = new Oracle({ tcp: { ecn } });
         for (const opener of OPENERS) {
           const asks = opener === "ours" ? ecn === true : mode === 1 || mode >= 3;
           const grants = opener === "ours" ? mode !== 0 : ecn !== false;
@@ -107,7 +107,7 @@ Deno.test({
   name: "Linux with CUBIC and with Reno, ours with both: bulk both ways",
   ignore: lacksKernel(["ip", "ss"], "iproute2"),
   async fn() {
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     for (const name of ["cubic", "reno"] as const) {
       await kernelCongestionControl(oracle, name);
       for (const congestionControl of ["cubic", "reno"] as const) {
@@ -132,7 +132,7 @@ for (const mtu of [68, 296, 576, 1280, 1500, 9000, 65_521, 65_535]) {
       // 16 to 28 bytes in each packet: as many packets as 64 KiB segments make of 1 GiB.
       const size = mtu < 200 ? MiB >> 3 : mtu < 1000 ? 2 * MiB : 16 * MiB;
       for (const offload of [true, false]) {
-        using oracle = new Oracle({ mtu, offload, tun: mtu > 65_521 });
+        await using oracle = new Oracle({ mtu, offload, tun: mtu > 65_521 });
         for (const opener of OPENERS) {
           const [out, outPeer] = await oracle.connect(opener);
           const { sendMss } = out.info;

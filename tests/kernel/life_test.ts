@@ -26,7 +26,7 @@ Deno.test({
     //= rfc7413#4.2.2 type=test
     // If the cookie is valid, the server ... passes the data to the application
     using _ = sysctl({ tcp_fastopen: 1 });
-    using oracle = new Oracle({ tcp: { fastOpen: true } });
+    await using oracle = new Oracle({ tcp: { fastOpen: true } });
     using listener = oracle.stack.listen({ port: 7 });
     await using python = new Python(`
 for word in (b"one", b"two", b"three"):
@@ -55,7 +55,7 @@ Deno.test({
   async fn() {
     for (const [enabled, taken] of [[2, 2], [0, 0]]) {
       using _ = sysctl({ tcp_fastopen: enabled });
-      using oracle = new Oracle();
+      await using oracle = new Oracle();
       await using python = new Python(`
 l = socket(AF_INET, SOCK_STREAM)
 l.bind(("${KERNEL}", 0))
@@ -84,7 +84,7 @@ Deno.test({
   ignore: lacksSysctl(),
   async fn() {
     using _ = sysctl({ tcp_syncookies: 2 });
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     const [ours, kernels] = await oracle.connect("ours");
     assert(ours.info.sack && ours.info.timestamps && ours.info.windowScale[0] > 0);
     await exchange(ours, kernels, 4 * MiB);
@@ -97,7 +97,7 @@ Deno.test({
   name: "urgent data from Linux stays in the stream, in its place (RFC 6093)",
   ignore: noPython,
   async fn() {
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     using listener = oracle.stack.listen({ port: 7 });
     await using python = new Python(`
 s = create_connection(("${OURS}", 7))
@@ -118,7 +118,7 @@ Deno.test({
   name: "RST: Linux with SO_LINGER 0 resets us, abort() resets Linux, and unread data resets either",
   ignore: noPython,
   async fn() {
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     using listener = oracle.stack.listen({ port: 7 });
     await using python = new Python(`
 s = create_connection(("${OURS}", 7))
@@ -154,7 +154,7 @@ Deno.test({
   name: "a half close, each way: data goes on against the FIN",
   ignore: lacksKernel(),
   async fn() {
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     for (const opener of ["ours", "kernel"] as const) {
       for (const first of ["ours", "kernel"] as const) {
         const [ours, kernels] = await oracle.connect(opener);
@@ -179,7 +179,7 @@ Deno.test({
   name: "a simultaneous close, fifty times: FIN crosses FIN, no reset, nothing but TIME-WAIT is left",
   ignore: lacksKernel(),
   async fn() {
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     let crossed = 0;
     for (let i = 0; i < 50; i++) {
       const [ours, kernels] = await oracle.connect("ours");
@@ -202,7 +202,7 @@ Deno.test({
   name: "a simultaneous open with Linux: SYN crosses SYN on a slow link, and data goes both ways",
   ignore: noPython,
   async fn() {
-    using oracle = new Oracle({ between: (tap) => faults(tap, { delay: 150 }) });
+    await using oracle = new Oracle({ between: (tap) => faults(tap, { delay: 150 }) });
     await oracle.stack.ping(KERNEL); // nobody has to ask for addresses any more
     await using python = new Python(`
 s = socket(AF_INET, SOCK_STREAM)
@@ -234,7 +234,7 @@ Deno.test({
     // Linux answers at most one segment in 500 ms that is out of its window, probes among them, unless it is told otherwise.
     using _ = sysctl({ tcp_invalid_ratelimit: 0 });
     let bad!: FaultyDevice;
-    using oracle = new Oracle({ between: (tap) => bad = faults(tap) });
+    await using oracle = new Oracle({ between: (tap) => bad = faults(tap) });
     using listener = oracle.stack.listen({ port: 7 });
     await using python = new Python(`
 s = create_connection(("${OURS}", 7))
@@ -267,7 +267,7 @@ Deno.test({
   ignore: lacksKernel(),
   async fn() {
     const sleep = long ? 30_000 : 2500;
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     for (const opener of ["ours", "kernel"] as const) {
       const pairs = await Promise.all([oracle.connect(opener), oracle.connect(opener)]);
       const [[out, outPeer], [into, intoPeer]] = pairs;
@@ -287,7 +287,7 @@ Deno.test({
   name: "Linux without a device in between: the link goes down for a while, and a transfer goes on",
   ignore: lacksKernel(["ip"], "iproute2"),
   async fn() {
-    using oracle = new Oracle();
+    await using oracle = new Oracle();
     const [ours, kernels] = await oracle.connect("ours");
     const both = exchange(ours, kernels, (long ? 1024 : 256) * MiB, 120);
     await delay(30);
