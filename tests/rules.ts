@@ -6,19 +6,11 @@
  *
  * @module
  */
+import { type Citation, DOCUMENTS, type Kept, normal, requirements, state } from "./rules/requirements.ts";
 import { read, ROOT, sourceFiles } from "./testing/sources.ts";
 
 const DOCUMENT = "docs/rules.md";
 const CITATION = /^\s*\/\/=\s*(rfc\d+)#(\S+)(?:\s+type=(test|exception))?(?:\s+reason=(.*))?\s*$/;
-
-interface Citation {
-  document: string;
-  section: string;
-  kind: "code" | "test" | "exception";
-  reason: string;
-  text: string;
-  path: string;
-}
 
 /** Every citation of a file. The comment lines behind the first are the rule's text. */
 export function citationsOf(path: string, source: string): Citation[] {
@@ -37,10 +29,11 @@ export function citationsOf(path: string, source: string): Citation[] {
   return found;
 }
 
-function collect(): Citation[] {
+/** Every citation of the project. */
+export function collect(): Citation[] {
   const folders = ["stack", "ffi", "drivers", "workers", "examples", "tests"];
   // The tests of this tool hold citations that are only examples.
-  const paths = folders.flatMap((folder) => [...sourceFiles(folder)]).filter((path) => !/^tests\/rules(_test)?\.ts$/.test(path));
+  const paths = folders.flatMap((folder) => [...sourceFiles(folder)]).filter((path) => !/^tests\/rules/.test(path));
   return paths.flatMap((path) => citationsOf(path, read(path)));
 }
 
@@ -48,11 +41,6 @@ function collect(): Citation[] {
 function compare(a: Citation, b: Citation): number {
   const byDocument = Number(a.document.slice(3)) - Number(b.document.slice(3));
   return byDocument || a.section.localeCompare(b.section, "en", { numeric: true }) || (normal(a.text) < normal(b.text) ? -1 : 1);
-}
-
-/** A rule is the same when its words are; how they are wrapped and quoted doesn't matter. */
-function normal(text: string): string {
-  return text.toLowerCase().replace(/[^a-z0-9]+/g, " ").trim();
 }
 
 interface Rule {
@@ -124,9 +112,43 @@ export function render(rules: Rule[]): string {
   return lines.join("\n");
 }
 
+/** What stands in the last column. */
+function verdict(kept: Kept): string {
+  const how = state(kept);
+  if (how === "exception") return `exception: ${[...kept.exceptions].join("; ")}`;
+  if (how === "not ours") return `not ours: ${kept.not}`;
+  return how === "test" ? places(kept.tests) : how;
+}
+
+/** Sentence by sentence: the requirement summary of RFC 9293, and of the RFCs around it. */
+export function renderRequirements(all: readonly Kept[]): string {
+  const lines = ["", "# Every MUST, SHOULD and MAY of seven RFCs", ""];
+  for (const document of DOCUMENTS) {
+    const own = all.filter((kept) => kept.document === document);
+    const count = (how: string) => own.filter((kept) => state(kept) === how).length;
+    lines.push(
+      `## ${document.toUpperCase().replace("RFC", "RFC ")}${document === "rfc9293" ? ", appendix B" : ""}`,
+      "",
+      `${own.length} sentences: ${count("test")} with a test, ${count("exception")} exceptions, ${
+        count("not ours")
+      } not said to ` +
+        `a TCP, ${count("left out")} MAY that we don't, ${count("missing")} missing.`,
+      "",
+      "| id | section | text | code | test, or why not |",
+      "| --- | --- | --- | --- | --- |",
+      ...own.map((kept) =>
+        `| ${kept.id} | ${kept.section} | ${cell(kept.text)} | ${places(kept.code)} | ${cell(verdict(kept))} |`
+      ),
+      "",
+    );
+  }
+  return lines.join("\n");
+}
+
 /** The document as it should be, and as it is. */
 export function current(): { wanted: string; found: string } {
-  const wanted = render(rulesOf(collect()));
+  const citations = collect();
+  const wanted = render(rulesOf(citations)) + renderRequirements(requirements(citations));
   try {
     return { wanted, found: read(DOCUMENT) };
   } catch {
@@ -138,6 +160,8 @@ if (import.meta.main) {
   const { wanted } = current();
   Deno.mkdirSync(`${ROOT}docs`, { recursive: true });
   Deno.writeTextFileSync(ROOT + DOCUMENT, wanted);
-  console.log(wanted.slice(wanted.indexOf("## Where we differ")).trimEnd());
+  for (const kept of requirements(collect())) {
+    console.log(`${kept.document} ${kept.id.padEnd(8)} ${state(kept).padEnd(9)} ${kept.text.slice(0, 100)}`);
+  }
   console.log(`\n${wanted.split("\n")[4]} The table is in ${DOCUMENT}.`);
 }
