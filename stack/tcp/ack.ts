@@ -50,8 +50,7 @@ export function processAck(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boole
   }
   if (((ack - (tcb.sndUna - tcb.maxSndWnd)) | 0) < 0) {
     //= rfc5961#5.2
-    // All incoming segments whose ACK value doesn't satisfy ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT) MUST be
-    // discarded and an ACK sent back.
+    // All incoming segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent back.
     tcp.challenge(tcb, now);
     return false;
   }
@@ -193,8 +192,9 @@ function scoreboard(tcb: Tcb, seg: Segment, nowUs: number): void {
 function duplicateReported(tcb: Tcb): void {
   tcb.dsacksReceived++;
   duplicate = true;
-  //= rfc8985#6.2
-  // the sender SHOULD increase the reordering window by min_RTT/4 each round trip in which a DSACK was seen
+  //= rfc8985#3.3.2
+  // The RACK reordering window SHOULD adaptively increase (using the algorithm in "Step 4: Update RACK reordering window" below)
+  // if the sender receives a Duplicate Selective Acknowledgment (DSACK) option [RFC2883].
   if (((tcb.sndUna - tcb.dsackRound) | 0) >= 0) {
     tcb.dsackRound = tcb.sndNxt;
     tcb.reoWndMult = Math.min(tcb.reoWndMult + 1, 64);

@@ -6,20 +6,21 @@
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 
-/** So many challenges ... */
-const CHALLENGES = 10;
-/** ... in so long. */
-const PERIOD_MS = 5000;
-
 //= rfc5961#7
-// it is RECOMMENDED to limit the number of challenge ACKs that can be sent in a given period of time (10 in 5 seconds);
-// the count is each connection's own, so that it tells a stranger nothing (CVE-2016-5696)
+// An implementation SHOULD include an ACK throttling mechanism to be conservative.
 export function challenge(tcp: Tcp, tcb: Tcb, now: number): void {
-  if (now - tcb.challengeAt >= PERIOD_MS) {
+  //= rfc5961#7
+  // The values for both the time and number of ACKs SHOULD be tunable by the system administrator to accommodate different
+  // perceived levels of threat and/or system resources.
+  const { limits } = tcp;
+  if (now - tcb.challengeAt >= limits.challengePeriodMs) {
     tcb.challengeAt = now;
-    tcb.challengeTokens = CHALLENGES;
+    tcb.challengeTokens = limits.challengesMax;
   }
-  if (tcb.challengeTokens === 0) return;
+  if (tcb.challengeTokens === 0) {
+    tcp.statistics.challengesWithheld++;
+    return;
+  }
   tcb.challengeTokens--;
   tcp.statistics.challengeAcks++;
   tcp.acknowledgeNow(tcb);

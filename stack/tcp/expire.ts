@@ -89,7 +89,8 @@ function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   const { sent } = tcb;
   if (sent === null || sent.length === 0) return;
   //= rfc9293#3.8.3
-  // When the number of retransmissions of the same segment reaches threshold R2, close the connection (MUST-20).
+  // The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20): … (c) When the number of
+  // transmissions of the same segment reaches a threshold R2 greater than R1, close the connection.
   const most = tcb.orphan ? ORPHAN_RETRIES : RETRIES;
   const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
   if (patience || (tcb.userTimeoutMs === 0 && tcb.retries >= most)) {
@@ -105,7 +106,7 @@ function retransmissionTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
     if (tcb.retries === RETRIES_R1) inTrouble(tcp, tcb);
     const linear = tcb.options.thinLinearTimeouts === true && thin && tcb.retries <= THIN_LINEAR_RETRIES;
     //= rfc9293#3.8.1
-    // including Karn's algorithm (MUST-18): the back-off stays until a segment that was sent once gives a measurement
+    // The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT samples (MUST-18).
     if (!linear) tcb.backoff = Math.min(tcb.backoff + 1, 16);
   } else tcp.mark(tcb); // the device is full
   tcb.rtoAt = now + currentRto(tcb);
@@ -140,15 +141,15 @@ function persistTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
     return;
   }
   //= rfc9293#3.8.6.1
-  // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP
-  // peer MUST allow the connection to stay open (MUST-37): `probes` goes back to 0 with every acknowledgment.
+  // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP peer
+  // MUST allow the connection to stay open (MUST-37).
   const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
   if (patience || tcb.probes >= (tcb.orphan ? ORPHAN_RETRIES : RETRIES)) return tcp.fail(tcb, ETIMEDOUT);
   tcb.probes++;
   sendProbe(tcp, tcb, now);
   //= rfc9293#3.8.6.1
-  // The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission
-  // timeout period (SHLD-29), and SHOULD increase exponentially the interval between successive probes (SHLD-30).
+  // The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission timeout
+  // period (SHLD-29) (Section 3.8.1), and SHOULD increase exponentially the interval between successive probes (SHLD-30).
   tcb.backoff = Math.min(tcb.backoff + 1, 16);
   tcb.persistAt = now + Math.min(RTO_MS_MAX, currentRto(tcb));
 }
@@ -162,7 +163,7 @@ function keepAliveTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.keepAliveProbes++;
   tcp.statistics.keepAliveProbes++;
   //= rfc9293#3.8.4
-  // SEG.SEQ = SND.NXT-1: an old segment without text, which the peer must answer
+  // Such a segment generally contains SEG.SEQ = SND.NXT-1 and may or may not contain one garbage octet of data.
   sendSegment(tcp, tcb, (tcb.sndNxt - 1) | 0, 0, wire.ACK, now);
   tcb.keepAliveAt = now + tcb.keepAliveIntervalMs;
 }

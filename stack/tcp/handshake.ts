@@ -79,8 +79,8 @@ export function takeSynOptions(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
   takeUserTimeout(tcb, seg);
   updateSendMss(tcb);
   tcb.cwnd = initialWindow(tcb.sendMss);
-  //= rfc9293#3.10.7.2
-  // The window in a SYN is never scaled (RFC 7323 2.2)
+  //= rfc7323#2.2
+  // The window field in a segment where the SYN bit is set (i.e., a <SYN> or <SYN,ACK>) MUST NOT be scaled.
   tcb.sndWnd = tcb.maxSndWnd = seg.window;
   tcb.sndWl1 = seg.seq;
   tcb.sndWl2 = seg.ack;
@@ -155,7 +155,7 @@ function offeredShift(tcb: Tcb): number {
 export function listenSyn(tcp: Tcp, tcb: Tcb, listener: Listener, seg: Segment, now: number): void {
   tcb.listener = listener;
   //= rfc9293#3.10.7.2 type=exception reason=as Linux, text in a SYN is kept only with Fast Open's cookie: without, a forged SYN would take memory, and an honest peer sends it again after the handshake
-  // any other control or text-bearing segment … should be queued for processing later
+  // Set RCV.NXT to SEG.SEQ+1, IRS is set to SEG.SEQ, and any other control or text should be queued for processing later.
   tcb.state = SYN_RECEIVED;
   takeSynOptions(tcp, tcb, seg, now);
   tcb.sndUna = tcb.iss;
@@ -177,7 +177,8 @@ export function synSent(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
   }
   if ((flags & wire.RST) !== 0) {
     //= rfc5961#3.2
-    // In the SYN-SENT state ... a RST is acceptable if the ACK field acknowledges the SYN
+    // In the SYN-SENT state (a RST received in response to an initial SYN), the RST is acceptable if the ACK field acknowledges
+    // the SYN. In all other cases the receiver MUST silently discard the segment.
     if (hasAck) tcp.fail(tcb, ECONNREFUSED);
     else tcp.statistics.resetsIgnored++;
     return;

@@ -25,6 +25,9 @@ export function packetError(tcp: Tcp, error: PacketError): boolean {
     const before = tcb.sendMss;
     tcp.renewPath(tcb);
     if (tcb.sendMss >= before) return true;
+    //= rfc5681#3.1
+    // Specifically, cwnd SHOULD be reduced by the ratio of the old segment size to the new segment size.
+    tcb.cwnd = Math.max(tcb.sendMss, Math.floor(tcb.cwnd * tcb.sendMss / before));
     // What is out and too large was dropped on the way, and not for congestion: it goes again without slowing down
     // (RFC 1191 6.4).
     const { sent } = tcb;
@@ -33,10 +36,10 @@ export function packetError(tcp: Tcp, error: PacketError): boolean {
     tcp.mark(tcb);
     return true;
   }
+  // Once R1 was reached the silence itself is the reason: that a neighbour which fell silent answers no ARP either says no more.
   //= rfc9293#3.9.2.2
   // Since these Unreachable messages indicate soft error conditions, a TCP implementation MUST NOT abort the connection
   // (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
-  // Once R1 was reached the silence itself is the reason: that a neighbour which fell silent answers no ARP either says no more.
   if (tcb.softError !== ETIMEDOUT) tcb.softError = error.code;
   tcb.raise(EVENT_TROUBLE);
   //= rfc5927#5.2 type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established

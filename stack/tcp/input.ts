@@ -64,8 +64,9 @@ function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): bool
       return false;
     }
     //= rfc7323#5.3
-    // R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid, and if the
-    // RST bit is not set, then treat the arriving segment as not acceptable: send an acknowledgment and drop it
+    // R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid (see later
+    // discussion), and if the RST bit is not set, then treat the arriving segment as not acceptable: Send an acknowledgment in
+    // reply … and drop the segment.
     if (((seg.tsVal - tcb.tsRecent) | 0) < 0 && now - tcb.tsRecentAt < PAWS_AGE_MS) {
       tcp.statistics.pawsDropped++;
       tcp.duplicateAck(tcb, seg, now);
@@ -109,12 +110,12 @@ export function reportDuplicate(tcb: Tcb, left: number, right: number): void {
 /** Second step. */
 function reset(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
   //= rfc5961#3.2
-  // If the RST bit is set and the sequence number exactly matches the next expected sequence number (RCV.NXT), then TCP
-  // MUST reset the connection.
+  // 2) If the RST bit is set and the sequence number exactly matches the next expected sequence number (RCV.NXT), then TCP MUST
+  // reset the connection.
   if (seg.seq !== tcb.rcvNxt) {
     //= rfc5961#3.2
-    // If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within
-    // the current receive window, TCP MUST send an acknowledgment (challenge ACK)
+    // 3) If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within the
+    // current receive window (RCV.NXT < SEG.SEQ < RCV.NXT+RCV.WND), TCP MUST send an acknowledgment (challenge ACK):
     return tcp.challenge(tcb, now);
   }
   tcp.statistics.resetsReceived++;
@@ -127,7 +128,7 @@ function reset(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void {
 /** Fourth step. */
 function unexpectedSyn(tcp: Tcp, tcb: Tcb, now: number): void {
   //= rfc9293#3.10.7.4
-  // SYN-RECEIVED STATE: If the connection was initiated with a passive OPEN, then return this connection to the LISTEN state and
+  // SYN-RECEIVED STATE … If the connection was initiated with a passive OPEN, then return this connection to the LISTEN state and
   // return. Otherwise, handle per the directions for synchronized states below.
   if (tcb.state === SYN_RECEIVED && tcb.listener !== null && !tcb.fastOpened) return tcp.fail(tcb, ECONNRESET);
   //= rfc5961#4.2

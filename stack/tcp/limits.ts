@@ -9,6 +9,10 @@ export interface TcpLimits {
   connectionsMax: number;
   /** Largest backlog of a listener. Counter `listenOverflow`. */
   backlogMax: number;
+  /** Challenge acknowledgments of one connection (RFC 5961 section 7) ... Counter `challengesWithheld`. */
+  challengesMax: number;
+  /** ... in so many milliseconds. */
+  challengePeriodMs: number;
   /** Fast opens of one listener whose peer has not proved yet that it is there. Counter `fastOpenOverflow`. */
   fastOpenPendingMax: number;
   /** Connections in TIME-WAIT; beyond it the oldest ends early. Counter `timeWaitOverflow`. */
@@ -29,6 +33,8 @@ export interface TcpLimits {
 export const DEFAULT_LIMITS: TcpLimits = {
   connectionsMax: 262_144,
   backlogMax: 65_535,
+  challengesMax: 10,
+  challengePeriodMs: 5000,
   fastOpenPendingMax: 256,
   timeWaitMax: 65_536,
   timeWaitMs: 60_000,

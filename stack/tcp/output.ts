@@ -63,7 +63,8 @@ function retransmitLost(tcp: Tcp, tcb: Tcb, now: number): number {
     // The oldest may always go (RFC 6298 5.4); the others when congestion window and peer's window have room.
     const room = tcb.cwnd - tcb.inFlight;
     //= rfc9293#3.8.6
-    // it SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16)
+    // If this happens, the sender SHOULD NOT send new data (SHLD-15), but SHOULD retransmit normally the old unacknowledged data
+    // between SND.UNA and SND.UNA+SND.WND (SHLD-16).
     if (((tcb.sndUna + tcb.sndWnd - sent.start(i)) | 0) <= 0) return OK;
     if (i > 0 && room < Math.min(tcb.sendMss, (sent.end(i) - sent.start(i)) | 0)) return OK;
     if (budget-- === 0) {
@@ -111,8 +112,8 @@ export function retransmit(tcp: Tcp, tcb: Tcb, index: number, room: number, now:
 /** A window that was earned before a pause says nothing about the path as it is now. */
 function restartAfterIdle(tcb: Tcb, now: number): void {
   //= rfc5681#4.1
-  // a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
-  // exceeding the retransmission timeout; RW = min(IW,cwnd)
+  // Therefore, a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
+  // exceeding the retransmission timeout.
   if (tcb.sndNxt !== tcb.sndUna || now - tcb.lastSentAt <= currentRto(tcb)) return;
   tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sendMss));
   tcb.congestion.onIdle?.(tcb, now);
@@ -173,20 +174,22 @@ function sendable(tcb: Tcb): number {
     return tail === 0 || (n === unsent && mayBeSmall(tcb, n)) ? n : n - tail;
   }
   //= rfc9293#3.8.6.2.1
-  // Send data: (1) if a maximum-sized segment can be sent; (2) or if the data is pushed and all queued data can be sent
-  // now and Nagle allows; (3) or if at least a fraction Fs (1/2) of the maximum window can be sent
+  // A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38). … (3) or if at least a fraction Fs of
+  // the maximum window can be sent
   if (n === unsent && mayBeSmall(tcb, n)) return n;
-  //= rfc9293#3.8.6.2.1 type=exception reason=as Linux (tcp_mss_split_point), one short segment at a time may fill the peer's window to its end;
-  // small windows lose up to a whole segment otherwise, and the receiver's own avoidance keeps the pieces from getting smaller
+  //= rfc9293#3.8.6.2.1 type=exception reason=as Linux (tcp_mss_split_point), one short segment at a time may fill the peer's window to its end: small windows lose up to a whole segment otherwise, and the receiver's own avoidance keeps the pieces from getting smaller
+  // (1) if a maximum-sized segment can be sent
   if (n === window && (2 * n >= tcb.maxSndWnd || mayBeSmall(tcb, n))) return n;
   return -1;
 }
 
 //= rfc9293#3.7.4
-// If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data until the
-// outstanding data has been acknowledged or until the TCP endpoint can send a full-sized segment (Nagle)
+// If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data (regardless of
+// the PSH bit) until the outstanding data has been acknowledged or until the TCP endpoint can send a full-sized segment
+// (Eff.snd.MSS bytes).
 //= rfc9293#3.7.4 type=exception reason=Minshall's change, as Linux: only an unacknowledged small segment holds the next one back
-// the sending TCP endpoint buffers all user data until the outstanding data has been acknowledged
+// then the sending TCP endpoint buffers all user data (regardless of the PSH bit) until the outstanding data has been
+// acknowledged
 function mayBeSmall(tcb: Tcb, _n: number): boolean {
   return tcb.noDelay || tcb.writeShut || tcb.sndUna === tcb.sndNxt || ((tcb.sndSml - tcb.sndUna) | 0) <= 0 ||
     ((tcb.sndSml - tcb.sndNxt) | 0) > 0;

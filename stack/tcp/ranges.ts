@@ -31,7 +31,9 @@ export class RangeSet {
     for (let i = 0; i < this.length; i++) {
       if (((left - this.left(i)) | 0) >= 0 && ((right - this.right(i)) | 0) <= 0) {
         //= rfc2018#4
-        // The first SACK block MUST specify the contiguous block of data containing the segment which triggered this ACK
+        // The first SACK block (i.e., the one immediately following the kind and length fields in the option) MUST specify the
+        // contiguous block of data containing the segment which triggered this ACK, unless that segment advanced the
+        // Acknowledgment Number field in the header.
         this.#remember(this.left(i));
         return true;
       }

@@ -21,8 +21,8 @@ export function rackDelivered(tcb: Tcb, sent: SentQueue, index: number, nowUs: n
   const flags = sent.flags(index);
   const rtt = (nowUs - time) | 0;
   //= rfc8985#6.2
-  // Step 2: ... ignore the segment if any of its sequences has been retransmitted before and RTT is less than min_RTT:
-  // it is then likely that the original was delivered
+  // To avoid spurious inferences, ignore a segment as invalid if any of its sequence range has been retransmitted before and if
+  // either of two conditions is true: … 2. The segment was last retransmitted less than RACK.min_rtt ago.
   if ((flags & RETRANSMITTED) !== 0 && tcb.minRttMs > 0 && rtt < tcb.minRttMs * 1000) return;
   if (!tcb.rackValid || sentAfter(time, end, tcb.rackTimeUs, tcb.rackEnd)) {
     tcb.rackValid = true;
@@ -101,7 +101,9 @@ export function enterRecovery(tcb: Tcb, now: number): void {
   noteReduction(tcb);
   tcb.recovery = RECOVERY;
   tcb.recoverPoint = tcb.sndNxt;
-  tcb.ssthresh = tcb.congestion.onLoss(tcb, flight, now);
+  //= rfc5681#3.2
+  // When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+  tcb.ssthresh = tcb.congestion.onLoss(tcb, Math.min(flight, tcb.cwnd), now);
   tcb.recoverFlight = Math.max(flight, tcb.sendMss);
   tcb.prrDelivered = tcb.prrOut = 0;
   tcb.fastRecoveries++;
@@ -150,9 +152,9 @@ export function enterLoss(tcb: Tcb, now: number): void {
   tcb.recoverPoint = tcb.sndNxt;
   tcb.duplicateAcks = 0;
   if (!tcb.sack) tcb.sackedBytes = 0;
-  //= rfc2018#8
-  // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that
-  // the data receiver has reneged (Linux, as here: when the left edge of the window itself is reported as received)
+  //= rfc2018#5
+  // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that the
+  // data receiver has reneged.
   const reneged = sent.length > 0 && (sent.flags(0) & SACKED) !== 0;
   if (reneged) tcb.sackedBytes = 0;
   for (let i = 0; i < sent.length; i++) {

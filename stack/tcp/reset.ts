@@ -11,12 +11,24 @@ import type { Segment } from "../wire/tcp.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
 
+/** Timestamps of the reset that is sent next. */
+let stamped = false;
+let stamp = 0;
+let echo = 0;
+
 const RESET_OPTIONS: SendOptions = { ttl: 64, tos: 0, dontFragment: true };
 
 function send(tcp: Tcp, path: Path, ports: number, seq: number, ack: number, flags: number): void {
   const { tx } = tcp.ip;
   tx.reset(wire.HEADER_LENGTH);
-  wire.emit(tx.memory.view, tx.offset, ports, seq, ack, wire.HEADER_LENGTH, flags, 0);
+  let length = wire.HEADER_LENGTH;
+  if (stamped) {
+    wire.emitTimestamps(tx.memory.view, tx.offset + length, stamp, echo);
+    length += wire.TIMESTAMPS_LENGTH;
+    stamped = false;
+  }
+  tx.length = length;
+  wire.emit(tx.memory.view, tx.offset, ports, seq, ack, length, flags, 0);
   sealChecksum(tx, path, PROTO_TCP, wire.CHECKSUM);
   tcp.ip.send(path, PROTO_TCP, tx, RESET_OPTIONS);
   tcp.statistics.resetsSent++;
@@ -25,6 +37,11 @@ function send(tcp: Tcp, path: Path, ports: number, seq: number, ack: number, fla
 
 /** Answers a segment in the way of RFC 9293 3.10.7.1. */
 function answer(tcp: Tcp, path: Path, ports: number, seg: Segment): void {
+  //= rfc7323#5.2
+  // In the <RST> segment, SEG.TSecr SHOULD be set to SEG.TSval from the incoming segment and SEG.TSval SHOULD be set to zero.
+  stamped = seg.hasTimestamps;
+  stamp = 0;
+  echo = seg.tsVal;
   if ((seg.flags & wire.ACK) !== 0) {
     // If the ACK bit is on, <SEQ=SEG.ACK><CTL=RST>
     send(tcp, path, ports, seg.ack, 0, wire.RST);
@@ -50,5 +67,11 @@ export function resetFor(tcp: Tcp, path: Path, tcb: Tcb, seg: Segment): void {
 /** Ends our own connection: <SEQ=SND.NXT><CTL=RST>, with the ACK that Linux adds. */
 export function sendReset(tcp: Tcp, tcb: Tcb): void {
   if (tcb.path.stale) tcp.renewPath(tcb);
+  //= rfc7323#5.2
+  // If an <RST> is being generated because of a user abort, and Snd.TS.OK is set, then a Timestamps option SHOULD be included in
+  // the <RST>.
+  stamped = tcb.timestamps;
+  stamp = tcp.timestamp(tcb);
+  echo = tcb.tsRecent;
   send(tcp, tcb.path, (tcb.localPort << 16) | tcb.remotePort, tcb.sndNxt, tcb.rcvNxt, wire.RST | wire.ACK);
 }

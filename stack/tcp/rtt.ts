@@ -13,23 +13,42 @@ const RTO_MS_MIN = 200;
 // A maximum value MAY be placed on RTO provided it is at least 60 seconds.
 export const RTO_MS_MAX = 120_000;
 
+/** Linux's tcp_min_rtt_wlen: a smaller round trip than any since is believed for so long, and at most twice that. */
+const MIN_RTT_WINDOW_MS = 300_000;
+
+//= rfc8985#6.2
+// The sender SHOULD track a windowed min-filtered estimate of recent RTT measurements that can adapt when migrating to
+// significantly longer paths rather than tracking a simple global minimum of all RTT measurements.
+function leastRtt(tcb: Tcb, rtt: number): void {
+  const { now } = tcb.tcp;
+  if (now - tcb.minRttAt >= MIN_RTT_WINDOW_MS) {
+    tcb.minRttMs = tcb.minRttNext;
+    tcb.minRttNext = rtt;
+    tcb.minRttAt = now;
+  }
+  if (rtt < tcb.minRttMs) tcb.minRttMs = rtt;
+  if (rtt < tcb.minRttNext) tcb.minRttNext = rtt;
+}
+
 /** Takes a measurement in milliseconds (fractions count). */
 export function measureRtt(tcb: Tcb, sample: number): void {
   const rtt = Math.max(sample, 0.001);
   if (tcb.srttMs === 0) {
-    //= rfc6298#2.2
-    // When the first RTT measurement R is made, the host MUST set SRTT <- R, RTTVAR <- R/2
+    //= rfc6298#2
+    // (2.2) When the first RTT measurement R is made, the host MUST set SRTT <- R RTTVAR <- R/2
     tcb.srttMs = rtt;
     tcb.rttVarMs = rtt / 2;
-    tcb.minRttMs = rtt;
+    tcb.minRttMs = tcb.minRttNext = rtt;
+    tcb.minRttAt = tcb.tcp.now;
   } else {
-    //= rfc6298#2.3
-    // When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|,
-    // SRTT <- (1 - alpha) * SRTT + alpha * R' with alpha=1/8 and beta=1/4
+    //= rfc6298#2
+    // (2.3) When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'| SRTT
+    // <- (1 - alpha) * SRTT + alpha * R' … The above SHOULD be computed using alpha=1/8 and beta=1/4
     tcb.rttVarMs += (Math.abs(tcb.srttMs - rtt) - tcb.rttVarMs) / 4;
     tcb.srttMs += (rtt - tcb.srttMs) / 8;
-    if (rtt < tcb.minRttMs) tcb.minRttMs = rtt;
+    leastRtt(tcb, rtt);
   }
+  tcb.tlpMeasured = true;
   tcb.rtoMs = Math.min(RTO_MS_MAX, tcb.srttMs + Math.max(tcb.options.rtoMinMs ?? RTO_MS_MIN, 4 * tcb.rttVarMs));
   tcb.backoff = 0;
 }

@@ -34,6 +34,7 @@ export function noStatistics(): TcpStatistics {
     outOfWindow: 0,
     pawsDropped: 0,
     challengeAcks: 0,
+    challengesWithheld: 0,
     outOfOrder: 0,
     outOfOrderDropped: 0,
     duplicateSegments: 0,

@@ -112,7 +112,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   /** A duplicate range to report (RFC 2883); equal edges: none. */
   dsackLeft = 0;
   dsackRight = 0;
-  challengeTokens = 10;
+  challengeTokens: number;
   challengeAt = 0;
 
   // Options.
@@ -164,6 +164,8 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   tlpActive = false;
   tlpRetransmitted = false;
   tlpEnd = 0;
+  /** A round trip was measured since the last probe. */
+  tlpMeasured = false;
   // ECN (RFC 3168): in use; we echo a mark; our next new segment says CWR; end of the window that was reduced for.
   ecn = false;
   ecnEcho = false;
@@ -187,6 +189,9 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   srttMs = 0;
   rttVarMs = 0;
   minRttMs = 0;
+  /** The least since `minRttAt`, which takes its place when it is too old. */
+  minRttNext = 0;
+  minRttAt = 0;
   latestRttMs = 0;
   rtoMs = RTO_MS_INITIAL;
   backoff = 0;
@@ -237,6 +242,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     readonly remotePort: number,
     public options: TcpOptions,
   ) {
+    this.challengeTokens = tcp.limits.challengesMax;
     this.sendRing = new ByteRing(tcp.pool);
     this.receiveRing = new ByteRing(tcp.pool);
     this.noDelay = options.noDelay ?? false;

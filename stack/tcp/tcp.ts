@@ -197,7 +197,7 @@ export class Tcp implements TcpLayer, Transport {
       return;
     }
     //= rfc9293#3.1
-    // The receiver MUST check it (the checksum) (MUST-3).
+    // The sender MUST generate it (MUST-2) and the receiver MUST check it (MUST-3).
     if (
       (packet.flags & (RX_CHECKSUM_VALID | RX_CHECKSUM_PARTIAL)) === 0 &&
       finish(sum(view, packet.offset, packet.length, packet.pseudoSum)) !== 0
@@ -250,7 +250,8 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   //= rfc7323#7.1
-  // a random offset may be added to the timestamp clock on a per-connection basis: here for each peer
+  // It is therefore RECOMMENDED to generate a random, per-connection offset to be used with the clock source when generating the
+  // Timestamps option value (see Section 5.4).
   timestampOffset(localKey: number, remoteKey: number): number {
     return this.secret.hash(localKey, remoteKey, 0, 2);
   }

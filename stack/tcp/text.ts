@@ -10,7 +10,8 @@ import type { Tcp } from "./tcp.ts";
 import { EVENT_READABLE } from "./types.ts";
 
 //= rfc9293#3.8.6.3
-// the delay MUST be less than 0.5 seconds
+// A TCP endpoint SHOULD implement a delayed ACK (SHLD-18), but an ACK should not be excessively delayed; in particular, the delay
+// MUST be less than 0.5 seconds (MUST-40).
 /** Linux's delayed acknowledgment. */
 const DELAYED_ACK_MS = 40;
 
@@ -69,7 +70,7 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment, offset: number, length: numbe
   tcb.unacked += length;
   if (tcb.timestamps && seg.hasTimestamps && seg.tsEcr !== 0) measurePath(tcp, tcb, seg);
   //= rfc9293#3.8.6.3
-  // in a stream of full-sized segments there SHOULD be an ACK for at least every second segment
+  // An ACK SHOULD be generated for at least every second full-sized segment or 2*RMSS bytes of new data … (SHLD-19).
   if (tcb.unacked >= 2 * tcb.receiveMss) tcb.ackNow = true;
   if (tcb.ackNow) tcp.mark(tcb);
   else if (tcb.delayedAckAt === Infinity) {

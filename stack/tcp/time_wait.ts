@@ -45,7 +45,8 @@ export class TimeWaits {
       tcb.reorderAt =
         Infinity;
     //= rfc9293#3.6.1
-    // When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (MUST-13).
+    // When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum Segment Lifetime)
+    // (MUST-13).
     tcb.waitAt = now + tcp.limits.timeWaitMs;
     tcp.schedule(tcb);
   }
@@ -64,8 +65,9 @@ export class TimeWaits {
   }
 
   //= rfc9293#3.6.1
-  // it assigns its initial sequence number for the new connection to be larger than the largest sequence number it used on
-  // the previous connection incarnation
+  // However, it MAY accept a new SYN from the remote TCP endpoint to reopen the connection directly from TIME-WAIT state (MAY-2),
+  // if it: (1) assigns its initial sequence number for the new connection to be larger than the largest sequence number it used
+  // on the previous connection incarnation
   raiseIss(tcb: Tcb): void {
     const old = this.#ended;
     this.#ended = null;

@@ -20,14 +20,20 @@ const MAX_ACK_DELAY_MS = 200;
 const PTO_MS_MIN = 10;
 
 //= rfc8985#7.2
-// the sender schedules a PTO only if ... the connection supports SACK, is not in loss recovery, and no PTO was sent since
+// The sender SHOULD start or restart a loss probe PTO timer after transmitting new data (that was not itself a loss probe) or
+// upon receiving an ACK that cumulatively acknowledges new data unless it is already in fast recovery, RTO recovery, or segments
+// have been SACKed (i.e., RACK.segs_sacked is not zero).
 /** Sets the probe timer after new data was sent or acknowledged; it never stands later than the retransmission timer. */
 export function scheduleProbe(tcb: Tcb, now: number): void {
   tcb.probeAt = Infinity;
   if (!tcb.sack || tcb.recovery !== OPEN || tcb.tlpActive || tcb.sackedBytes > 0 || tcb.sndUna === tcb.sndNxt) return;
-  if (tcb.rtoAt === Infinity || tcb.srttMs === 0) return;
+  //= rfc8985#7.3
+  // When the PTO timer expires, the sender MUST check whether both of the following conditions are met before sending a loss
+  // probe:
+  if (tcb.rtoAt === Infinity || tcb.srttMs === 0 || !tcb.tlpMeasured) return;
   //= rfc8985#7.2
-  // If FlightSize is one segment, PTO = 2 * SRTT + TLP.max_ack_delay, else 2 * SRTT; at most until the RTO expires
+  // Summarizing these considerations in pseudocode form, a sender SHOULD use the following logic to select the duration of a PTO:
+  // … If SRTT is available: PTO = 2 * SRTT If FlightSize is one segment: PTO += TLP.max_ack_delay
   const flight = (tcb.sndNxt - tcb.sndUna) | 0;
   const pto = Math.max(PTO_MS_MIN, 2 * tcb.srttMs) + (flight <= tcb.sendMss ? MAX_ACK_DELAY_MS : 0);
   tcb.probeAt = Math.min(now + pto, tcb.rtoAt);
@@ -42,7 +48,9 @@ export function probeTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   const fresh = Math.min(tcb.unsent, window, tcb.sendMss);
   let sentIt: boolean;
   //= rfc8985#7.3
-  // If unsent data is available and the peer's window allows, transmit the new segment; else retransmit the last segment
+  // If both conditions are met, then the sender SHOULD transmit a previously unsent data segment, if one exists and the receive
+  // window allows, and increment the FlightSize accordingly. … If such an unsent segment is not available, then the sender SHOULD
+  // retransmit the highest-sequence segment sent so far and set TLP.is_retrans to true.
   if (fresh > 0) {
     sentIt = sendSegment(tcp, tcb, tcb.sndNxt, fresh, ACK | PSH, now) !== EAGAIN;
     if (sentIt) recordSent(tcp, tcb, fresh, false);
@@ -57,6 +65,7 @@ export function probeTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   if (!sentIt) return;
   tcp.statistics.tailProbes++;
   tcb.tlpActive = true;
+  tcb.tlpMeasured = false;
   tcb.tlpEnd = tcb.sndNxt;
   tcb.rtoAt = now + currentRto(tcb);
 }
@@ -71,8 +80,9 @@ export function probeAcknowledged(tcb: Tcb, duplicate: boolean, now: number): vo
   tcb.tlpActive = false;
   if (!tcb.tlpRetransmitted || duplicate || tcb.recovery !== OPEN) return;
   //= rfc8985#7.4.2
-  // If the probe was a retransmission and no D-SACK says that the original arrived, the probe repaired a loss: the sender
-  // MUST reduce the congestion window as in fast recovery
+  // If the TLP sender does not receive such an indication, then it MUST assume that the original data segment, the TLP
+  // retransmission, or a corresponding ACK was lost for congestion control purposes. … The sender then SHOULD invoke a congestion
+  // control response equivalent to a fast recovery.
   tcb.ssthresh = tcb.congestion.onLoss(tcb, tcb.inFlight, now);
   tcb.cwnd = Math.max(tcb.ssthresh, tcb.sendMss);
 }

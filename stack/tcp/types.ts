@@ -303,6 +303,8 @@ export interface TcpStatistics {
   pawsDropped: number;
   /** Challenge acknowledgements sent (RFC 5961). */
   challengeAcks: number;
+  /** Challenge acknowledgements not sent, because there had been enough. */
+  challengesWithheld: number;
   /** Segments that came out of order. */
   outOfOrder: number;
   /** Out-of-order segments that there was no room for. */

@@ -11,8 +11,8 @@ export function receiveWindow(tcb: Tcb): number {
   const free = Math.max(0, limit - tcb.receiveRing.count);
   const edge = (tcb.rcvNxt + free) | 0;
   //= rfc9293#3.8.6.2.2
-  // the receiver's avoidance algorithm holds RCV.NXT+RCV.WND fixed until RCV.BUFF - RCV.USER - RCV.WND >=
-  // min(Fr * RCV.BUFF, Eff.snd.MSS), Fr = 1/2
+  // A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39). … keep RCV.NXT+RCV.WND fixed until the
+  // reduction satisfies: RCV.BUFF - RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )
   if (((edge - tcb.rcvEdge) | 0) >= Math.min(limit >> 1, tcb.receiveMss)) {
     // Rounded down to what the scaled field can say, so that the peer is never told more than there is.
     const window = Math.min((free >> tcb.rcvWndShift) << tcb.rcvWndShift, 65535 << tcb.rcvWndShift);
@@ -25,8 +25,7 @@ export function receiveWindow(tcb: Tcb): number {
 /** The window field of an outgoing segment that is not a SYN. */
 export function windowField(tcb: Tcb): number {
   //= rfc7323#2.4
-  // The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the receiver:
-  // the field is rounded down, so that no acknowledgment says more than `rcvEdge`, up to which everything is taken
+  // 1) The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the receiver.
   return Math.min(65535, receiveWindow(tcb) >> tcb.rcvWndShift);
 }
 

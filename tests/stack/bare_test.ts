@@ -131,8 +131,8 @@ Deno.test("a half close each way: data goes on against the FIN", () => {
 
 Deno.test("RST: at RCV.NXT it ends the connection, elsewhere in the window it is challenged, beside it nothing", () => {
   //= rfc5961#3.2 type=test
-  // If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within the
-  // current receive window, TCP MUST send an acknowledgment (challenge ACK)
+  // 3) If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within the
+  // current receive window (RCV.NXT < SEG.SEQ < RCV.NXT+RCV.WND), TCP MUST send an acknowledgment (challenge ACK):
   using s = new Script();
   const socket = s.accepted();
   s.in("R 2");

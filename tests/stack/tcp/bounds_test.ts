@@ -216,7 +216,7 @@ Deno.test("SYN-RECEIVED: what is not acceptable is answered with an ACK, the SYN
   assertEquals(peer.send({ flags: "S", seq: 0, ack: 0, options: mss(1460) }).map((s) => s.flags), ["SA"]);
   assertEquals([peer.send({}), peer.tcb.state], [[], ESTABLISHED]);
   //= rfc9293#3.10.7.4 type=test
-  // SYN-RECEIVED STATE: If the connection was initiated with a passive OPEN, then return this connection to the LISTEN state and
+  // SYN-RECEIVED STATE … If the connection was initiated with a passive OPEN, then return this connection to the LISTEN state and
   // return. Otherwise, handle per the directions for synchronized states below.
   const again = make();
   assertEquals(again.send({ flags: "S", seq: 50, ack: 0 }), []);

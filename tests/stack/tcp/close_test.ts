@@ -19,7 +19,8 @@ const flags = (seen: { flags: string }[]) => seen.map((s) => s.flags);
 
 Deno.test("active close: FIN-WAIT-1, FIN-WAIT-2, TIME-WAIT for 2 MSL, CLOSED", () => {
   //= rfc9293#3.6.1 type=test
-  // When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (MUST-13).
+  // When a connection is closed actively, it MUST linger in the TIME-WAIT state for a time 2xMSL (Maximum Segment Lifetime)
+  // (MUST-13).
   const peer = Peer.accepted();
   const [fin] = peer.after(() => peer.tcb.close());
   assertEquals([fin.flags, fin.seq, peer.tcb.state], ["FA", 1, FIN_WAIT_1]);
@@ -188,8 +189,9 @@ Deno.test("TIME-WAIT gives way to a newer SYN, not to an old duplicate, and the 
     assertEquals(peer.host.statistics.timeWaitReused, taken ? 1 : 0);
   }
   //= rfc9293#3.6.1 type=test
-  // it assigns its initial sequence number for the new connection to be larger than the largest sequence number it used on
-  // the previous connection incarnation
+  // However, it MAY accept a new SYN from the remote TCP endpoint to reopen the connection directly from TIME-WAIT state (MAY-2),
+  // if it: (1) assigns its initial sequence number for the new connection to be larger than the largest sequence number it used
+  // on the previous connection incarnation
   const fast = Peer.accepted({ syn: [...mss(1460), ...stamps(1000, 0)] });
   for (let sent = 0; sent < 3_000_000;) {
     sent += fast.write(14_000).reduce((sum, s) => sum + s.length, 0);

@@ -33,7 +33,8 @@ Deno.test("SYN-SENT: an acknowledgment of something else is answered with a rese
 
 Deno.test("SYN-SENT: only a reset that acknowledges the SYN refuses; segments without SYN are dropped", () => {
   //= rfc5961#3.2 type=test
-  // In the SYN-SENT state ... a RST is acceptable if the ACK field acknowledges the SYN
+  // In the SYN-SENT state (a RST received in response to an initial SYN), the RST is acceptable if the ACK field acknowledges the
+  // SYN. In all other cases the receiver MUST silently discard the segment.
   const peer = Peer.connecting();
   assertEquals(flags(peer.send({ flags: "R", seq: 0 })), []);
   assertEquals(flags(peer.send({ flags: "A", seq: 0, ack: 1 })), []);
@@ -134,8 +135,8 @@ Deno.test("MSS: 536 when the peer does not say, never more than the path takes, 
 });
 
 Deno.test("options are in use only when both ends offer them; the window of a SYN is not scaled", () => {
-  //= rfc9293#3.10.7.2 type=test
-  // The window in a SYN is never scaled (RFC 7323 2.2)
+  //= rfc7323#2.2 type=test
+  // The window field in a segment where the SYN bit is set (i.e., a <SYN> or <SYN,ACK>) MUST NOT be scaled.
   const all = [...mss(1460), ...SACK_OK, ...scale(15), ...stamps(5, 0)];
   const peer = new Peer();
   const listener = peer.host.listen(0, 80, 4) as Listener;
@@ -213,7 +214,7 @@ Deno.test("the backlog bounds what waits; connections behind it are established 
 
 Deno.test("segments to broadcast addresses, with bad checksums or port 0 are dropped without a word", () => {
   //= rfc9293#3.1 type=test
-  // The receiver MUST check it (the checksum) (MUST-3).
+  // The sender MUST generate it (MUST-2) and the receiver MUST check it (MUST-3).
   const peer = new Peer();
   peer.host.listen(0, 80, 4);
   const bytes = peer.build({ flags: "S" });

@@ -14,7 +14,7 @@ function sack(peer: Peer, ...edges: number[]): number[] {
 /** Ten segments of 1000 bytes are out, and a round trip of 100 ms is known. */
 function flying(withSack: boolean): Peer {
   const peer = Peer.accepted({ syn: [...mss(1000), ...(withSack ? SACK_OK : [])] });
-  peer.tcb.srttMs = peer.tcb.minRttMs = 100;
+  peer.tcb.srttMs = peer.tcb.minRttMs = peer.tcb.minRttNext = 100;
   peer.tcb.rttVarMs = 25;
   peer.tcb.rtoMs = 300;
   assertEquals(peer.write(10_000).length, 10);
@@ -93,8 +93,9 @@ Deno.test("D-SACK: counted, widens the reordering window once a round trip, and 
   //= rfc2883#4 type=test
   // the receiver of the SACK compares the first block with the cumulative acknowledgment, or with the second block, to
   // learn that it reports duplicate data
-  //= rfc8985#6.2 type=test
-  // the sender SHOULD increase the reordering window by min_RTT/4 each round trip in which a DSACK was seen
+  //= rfc8985#3.3.2 type=test
+  // The RACK reordering window SHOULD adaptively increase (using the algorithm in "Step 4: Update RACK reordering window" below)
+  // if the sender receives a Duplicate Selective Acknowledgment (DSACK) option [RFC2883].
   const peer = flying(true);
   peer.send({ ack: 2001, options: sack(peer, 1, 1001) });
   peer.send({ ack: 2001, options: sack(peer, 4001, 4501, 4001, 6001) });
@@ -124,9 +125,9 @@ Deno.test("RACK: its stamps do not outlive the flight, so an idle hour does not 
 });
 
 Deno.test("a peer that reneges gets everything again after the timeout", () => {
-  //= rfc2018#8 type=test
-  // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that
-  // the data receiver has reneged (Linux, as here: when the left edge of the window itself is reported as received)
+  //= rfc2018#5 type=test
+  // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that the
+  // data receiver has reneged.
   const peer = flying(true);
   peer.send({ ack: 1, options: sack(peer, 1, 10_001) });
   const got = new Set<number>();
@@ -155,7 +156,9 @@ Deno.test("the receiver: immediate acknowledgments out of order, most recent blo
   assertEquals(blocks(peer.send({ seq: 301, data: 100 })[0].options), [301, 401, 101, 201]);
   assertEquals(blocks(peer.send({ seq: 501, data: 100 })[0].options), [501, 601, 301, 401, 101, 201]);
   //= rfc2018#4 type=test
-  // The first SACK block MUST specify the contiguous block of data containing the segment which triggered this ACK
+  // The first SACK block (i.e., the one immediately following the kind and length fields in the option) MUST specify the
+  // contiguous block of data containing the segment which triggered this ACK, unless that segment advanced the Acknowledgment
+  // Number field in the header.
   //= rfc2883#4 type=test
   // D-SACK: the first block of the SACK option field specifies the duplicate contiguous sequence
   assertEquals(blocks(peer.send({ seq: 121, data: 10 })[0].options).slice(0, 4), [121, 131, 101, 201]);
@@ -177,8 +180,8 @@ Deno.test("shutdownRead keeps to what SACK has reported", () => {
 
 Deno.test("after a pause longer than the RTO the window begins again", () => {
   //= rfc5681#4.1 type=test
-  // a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
-  // exceeding the retransmission timeout; RW = min(IW,cwnd)
+  // Therefore, a TCP SHOULD set cwnd to no more than RW before beginning transmission if the TCP has not sent data in an interval
+  // exceeding the retransmission timeout.
   for (const [pause, segments] of [[100, 14], [5000, 10]]) {
     const peer = Peer.accepted({ syn: mss(1000), config: { defaults: { congestionControl: "reno" } } });
     peer.write(10_000);
@@ -218,7 +221,9 @@ Deno.test("PRR: what goes out in recovery is proportional to what has arrived, a
     const most = Math.ceil((tcb.prrDelivered * tcb.ssthresh) / tcb.recoverFlight) + tcb.sendMss;
     assert(out <= most, `${out} bytes out after ${tcb.prrDelivered} delivered`);
   }
-  assertEquals([tcb.recovery, tcb.ssthresh], [RECOVERY, 20_500]); // half of what was out: limited transmit had sent one more
+  //= rfc5681#3.2 type=test
+  // When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
+  assertEquals([tcb.recovery, tcb.ssthresh], [RECOVERY, 20_000]); // half of what was out, though one more was sent meanwhile
   assert(out > 15_000 && out <= 21_000, `${out}`);
   peer.send({ ack: 40_001 });
   assertEquals(tcb.cwnd >= 20_000, true);
@@ -226,9 +231,12 @@ Deno.test("PRR: what goes out in recovery is proportional to what has arrived, a
 
 Deno.test("tail loss probe: after two round trips, the acknowledgment delay added for a single segment, once", () => {
   //= rfc8985#7.2 type=test
-  // If FlightSize is one segment, PTO = 2 * SRTT + TLP.max_ack_delay, else 2 * SRTT; at most until the RTO expires
+  // Summarizing these considerations in pseudocode form, a sender SHOULD use the following logic to select the duration of a PTO:
+  // … If SRTT is available: PTO = 2 * SRTT If FlightSize is one segment: PTO += TLP.max_ack_delay
   //= rfc8985#7.2 type=test
-  // the sender schedules a PTO only if ... the connection supports SACK, is not in loss recovery, and no PTO was sent since
+  // The sender SHOULD start or restart a loss probe PTO timer after transmitting new data (that was not itself a loss probe) or
+  // upon receiving an ACK that cumulatively acknowledges new data unless it is already in fast recovery, RTO recovery, or
+  // segments have been SACKed (i.e., RACK.segs_sacked is not zero).
   for (const [bytes, pto] of [[3000, 200], [1000, 400]]) {
     const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK] });
     peer.tcb.srttMs = peer.tcb.minRttMs = 100;
@@ -245,8 +253,8 @@ Deno.test("tail loss probe: after two round trips, the acknowledgment delay adde
 
 Deno.test("RACK: a retransmission that seems to come back faster than any round trip proves nothing", () => {
   //= rfc8985#6.2 type=test
-  // Step 2: ... ignore the segment if any of its sequences has been retransmitted before and RTT is less than min_RTT: it is
-  // then likely that the original was delivered
+  // To avoid spurious inferences, ignore a segment as invalid if any of its sequence range has been retransmitted before and if
+  // either of two conditions is true: … 2. The segment was last retransmitted less than RACK.min_rtt ago.
   const peer = flying(true);
   peer.send({ ack: 1, options: sack(peer, 3001, 4001, 5001, 10_001) });
   const { rackTimeUs, rackEnd } = peer.tcb;

@@ -26,10 +26,13 @@ function send(pair: TcpPair, from: Tcb, to: Tcb, size: number, limitMs: number):
 
 Deno.test("a lost tail is repaired by a probe, without a timeout", () => {
   //= rfc8985#7.3 type=test
-  // If unsent data is available and the peer's window allows, transmit the new segment; else retransmit the last segment
+  // If both conditions are met, then the sender SHOULD transmit a previously unsent data segment, if one exists and the receive
+  // window allows, and increment the FlightSize accordingly. … If such an unsent segment is not available, then the sender SHOULD
+  // retransmit the highest-sequence segment sent so far and set TLP.is_retrans to true.
   //= rfc8985#7.4.2 type=test
-  // If the probe was a retransmission and no D-SACK says that the original arrived, the probe repaired a loss: the sender
-  // MUST reduce the congestion window as in fast recovery
+  // If the TLP sender does not receive such an indication, then it MUST assume that the original data segment, the TLP
+  // retransmission, or a corresponding ACK was lost for congestion control purposes. … The sender then SHOULD invoke a congestion
+  // control response equivalent to a fast recovery.
   const link: LinkOptions = { delayMs: 20 };
   const pair = new TcpPair(link);
   const [client, server] = pair.connected();

@@ -7,11 +7,11 @@ const flags = (seen: { flags: string }[]) => seen.map((s) => s.flags);
 
 Deno.test("a reset counts at RCV.NXT alone; elsewhere in the window it is challenged, outside it is nothing", () => {
   //= rfc5961#3.2 type=test
-  // If the RST bit is set and the sequence number exactly matches the next expected sequence number (RCV.NXT), then TCP
-  // MUST reset the connection.
+  // 2) If the RST bit is set and the sequence number exactly matches the next expected sequence number (RCV.NXT), then TCP MUST
+  // reset the connection.
   //= rfc5961#3.2 type=test
-  // If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within
-  // the current receive window, TCP MUST send an acknowledgment (challenge ACK)
+  // 3) If the RST bit is set and the sequence number does not exactly match the next expected sequence value, yet is within the
+  // current receive window (RCV.NXT < SEG.SEQ < RCV.NXT+RCV.WND), TCP MUST send an acknowledgment (challenge ACK):
   const peer = Peer.accepted();
   for (const letters of ["R", "RA", "RSA", "RF"]) {
     assertEquals(flags(peer.send({ flags: letters, seq: 2 })), ["A"]);
@@ -25,7 +25,7 @@ Deno.test("a reset counts at RCV.NXT alone; elsewhere in the window it is challe
 
 Deno.test("challenges are limited to ten in five seconds, each connection by itself", () => {
   //= rfc5961#7 type=test
-  // it is RECOMMENDED to limit the number of challenge ACKs that can be sent in a given period of time (10 in 5 seconds)
+  // An implementation SHOULD include an ACK throttling mechanism to be conservative.
   const peer = Peer.accepted();
   let answers = 0;
   for (let i = 0; i < 100; i++) answers += peer.send({ flags: "S", seq: 5, options: mss(1460) }).length;

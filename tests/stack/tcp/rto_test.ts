@@ -14,13 +14,13 @@ function fresh(config = {}): Peer {
 
 Deno.test("RTT: the numbers of RFC 6298 step by step", () => {
   const { tcb } = fresh();
-  //= rfc6298#2.2 type=test
-  // When the first RTT measurement R is made, the host MUST set SRTT <- R, RTTVAR <- R/2
+  //= rfc6298#2 type=test
+  // (2.2) When the first RTT measurement R is made, the host MUST set SRTT <- R RTTVAR <- R/2
   measureRtt(tcb, 400);
   assertEquals([tcb.srttMs, tcb.rttVarMs, tcb.rtoMs], [400, 200, 1200]);
-  //= rfc6298#2.3 type=test
-  // When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|,
-  // SRTT <- (1 - alpha) * SRTT + alpha * R' with alpha=1/8 and beta=1/4
+  //= rfc6298#2 type=test
+  // (2.3) When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'| SRTT
+  // <- (1 - alpha) * SRTT + alpha * R' … The above SHOULD be computed using alpha=1/8 and beta=1/4
   measureRtt(tcb, 800);
   assertEquals([tcb.srttMs, tcb.rttVarMs, tcb.rtoMs], [450, 250, 1450]);
   for (let i = 0; i < 200; i++) measureRtt(tcb, 10);
@@ -33,7 +33,8 @@ Deno.test("RTT: the numbers of RFC 6298 step by step", () => {
 
 Deno.test("RTO: 1 s at first, doubled each time, given up after 15 at R2", () => {
   //= rfc9293#3.8.3 type=test
-  // When the number of retransmissions of the same segment reaches threshold R2, close the connection (MUST-20).
+  // The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20): … (c) When the number of
+  // transmissions of the same segment reaches a threshold R2 greater than R1, close the connection.
   const peer = fresh();
   peer.write(100);
   const start = peer.pair.now;
@@ -47,7 +48,7 @@ Deno.test("Karn: no measurement from what was sent again, and the back-off stays
   // RTT samples MUST NOT be made using segments that were retransmitted (and thus for which it is ambiguous whether the
   // reply was for the first instance of the packet or a later instance).
   //= rfc9293#3.8.1 type=test
-  // including Karn's algorithm (MUST-18): the back-off stays until a segment that was sent once gives a measurement
+  // The RTO MUST be computed according to the algorithm in [10], including Karn's algorithm for taking RTT samples (MUST-18).
   const peer = fresh();
   peer.write(100);
   peer.pass(3500);
@@ -90,7 +91,7 @@ Deno.test("user timeout: ends it, before R2 or after, counted from the first byt
 
 Deno.test("keep-alive: probes at SND.NXT-1, alive while answered whatever the intervals, dead after the count", () => {
   //= rfc9293#3.8.4 type=test
-  // SEG.SEQ = SND.NXT-1: an old segment without text, which the peer must answer
+  // Such a segment generally contains SEG.SEQ = SND.NXT-1 and may or may not contain one garbage octet of data.
   const defaults = { keepAlive: true, keepAliveIdleMs: 1000, keepAliveIntervalMs: 5000, keepAliveCount: 3 };
   const peer = Peer.accepted({ config: { defaults } });
   for (let i = 0; i < 20; i++) {

@@ -66,8 +66,9 @@ Deno.test("segments without ACK are dropped in a synchronized state", () => {
 
 Deno.test("PAWS: an old timestamp is answered and dropped, but not a reset's", () => {
   //= rfc7323#5.3 type=test
-  // R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid, and if the
-  // RST bit is not set, then treat the arriving segment as not acceptable: send an acknowledgment and drop it
+  // R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid (see later
+  // discussion), and if the RST bit is not set, then treat the arriving segment as not acceptable: Send an acknowledgment in
+  // reply … and drop the segment.
   const peer = Peer.accepted({ syn: [...mss(1460), ...stamps(1000, 0)] });
   peer.options = () => stamps(1000, 0);
   assertEquals(flags(peer.send({ data: 5, options: stamps(999, 0) })), ["A"]);
@@ -108,8 +109,7 @@ Deno.test("an acknowledgment of what was never sent is answered and dropped; a v
   assertEquals(flags(peer.send({ ack: 502, data: 5 })), ["A"]);
   assertEquals([peer.tcb.sendQueued, peer.tcb.receiveQueued], [500, 0]);
   //= rfc5961#5.2 type=test
-  // All incoming segments whose ACK value doesn't satisfy ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT) MUST be
-  // discarded and an ACK sent back.
+  // All incoming segments whose ACK value doesn't satisfy the above condition MUST be discarded and an ACK sent back.
   assertEquals(flags(peer.send({ ack: -1000, data: 5 })), ["A"]);
   assertEquals(peer.tcb.receiveQueued, 0);
   peer.send({ ack: -998, data: 5 });

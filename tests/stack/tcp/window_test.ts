@@ -5,8 +5,8 @@ import { mss, Peer, scale, stamps } from "../../testing/tcp_peer.ts";
 
 Deno.test("zero window: the first probe after the RTO, then with back-off, for as long as it is answered", () => {
   //= rfc9293#3.8.6.1 type=test
-  // The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission
-  // timeout period (SHLD-29), and SHOULD increase exponentially the interval between successive probes (SHLD-30).
+  // The transmitting host SHOULD send the first zero-window probe when a zero window has existed for the retransmission timeout
+  // period (SHLD-29) (Section 3.8.1), and SHOULD increase exponentially the interval between successive probes (SHLD-30).
   //= rfc9293#3.8.6.1 type=test
   // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP
   // peer MUST allow the connection to stay open (MUST-37)
@@ -39,7 +39,8 @@ Deno.test("zero window: without an answer it ends", () => {
 
 Deno.test("a window that the peer takes back: nothing new, and only what is inside is sent again", () => {
   //= rfc9293#3.8.6 type=test
-  // it SHOULD retransmit normally the old unacknowledged data between SND.UNA and SND.UNA+SND.WND (SHLD-16)
+  // If this happens, the sender SHOULD NOT send new data (SHLD-15), but SHOULD retransmit normally the old unacknowledged data
+  // between SND.UNA and SND.UNA+SND.WND (SHLD-16).
   const peer = Peer.accepted({ syn: mss(1000) });
   assertEquals(peer.write(6000).length, 6);
   assertEquals(peer.send({ ack: 1, window: 1500 }), []);
@@ -53,8 +54,8 @@ Deno.test("a window that the peer takes back: nothing new, and only what is insi
 
 Deno.test("silly window, sender: full segments, or half of the largest window, or after the override timeout", () => {
   //= rfc9293#3.8.6.2.1 type=test
-  // Send data: (1) if a maximum-sized segment can be sent; (2) or if the data is pushed and all queued data can be sent
-  // now and Nagle allows; (3) or if at least a fraction Fs (1/2) of the maximum window can be sent
+  // A TCP implementation MUST include a SWS avoidance algorithm in the sender (MUST-38). … (3) or if at least a fraction Fs of
+  // the maximum window can be sent
   const peer = Peer.accepted({ syn: mss(1000), window: 4000 });
   assertEquals(peer.write(10_000).map((s) => s.length), [1000, 1000, 1000, 1000]);
   // As Linux: one short segment fills the window to its end, and no second before it is acknowledged.
@@ -68,8 +69,8 @@ Deno.test("silly window, sender: full segments, or half of the largest window, o
 
 Deno.test("silly window, receiver: the edge moves by a segment or half the buffer, and never back", () => {
   //= rfc9293#3.8.6.2.2 type=test
-  // the receiver's avoidance algorithm holds RCV.NXT+RCV.WND fixed until RCV.BUFF - RCV.USER - RCV.WND >=
-  // min(Fr * RCV.BUFF, Eff.snd.MSS), Fr = 1/2
+  // A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39). … keep RCV.NXT+RCV.WND fixed until the
+  // reduction satisfies: RCV.BUFF - RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )
   const peer = Peer.accepted({ config: { defaults: { receiveBufferMax: 8192 } } });
   let edge = 0;
   for (let at = 1, round = 0; round < 300; round++) {
@@ -102,7 +103,7 @@ Deno.test("window updates: none for crumbs, one when the window doubles", () => 
 
 Deno.test("scaled windows: no acknowledgment offers more than is kept, and what was offered is taken", () => {
   //= rfc7323#2.4 type=test
-  // The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the receiver
+  // 1) The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the receiver.
   const peer = Peer.accepted({ syn: [...mss(1460), ...scale(7)] });
   const shift = peer.tcb.rcvWndShift;
   assert(shift > 0);
@@ -144,8 +145,9 @@ Deno.test("the receive buffer grows for a fast reader and not for a slow one", (
 
 Deno.test("Nagle: one small segment in flight at most, but a FIN or NODELAY takes the rest along", () => {
   //= rfc9293#3.7.4 type=test
-  // If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data until
-  // the outstanding data has been acknowledged or until the TCP endpoint can send a full-sized segment (Nagle)
+  // If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data (regardless of
+  // the PSH bit) until the outstanding data has been acknowledged or until the TCP endpoint can send a full-sized segment
+  // (Eff.snd.MSS bytes).
   const peer = Peer.accepted({ syn: mss(1000) });
   assertEquals(peer.write(10).length, 1);
   assertEquals([peer.write(10), peer.write(900)], [[], []]);
@@ -161,13 +163,14 @@ Deno.test("Nagle: one small segment in flight at most, but a FIN or NODELAY take
 
 Deno.test("delayed acknowledgment: within half a second, and for every second full segment, timestamps or not", () => {
   //= rfc9293#3.8.6.3 type=test
-  // the delay MUST be less than 0.5 seconds
+  // A TCP endpoint SHOULD implement a delayed ACK (SHLD-18), but an ACK should not be excessively delayed; in particular, the
+  // delay MUST be less than 0.5 seconds (MUST-40).
   const peer = Peer.accepted();
   const start = peer.pair.now;
   assertEquals(peer.send({ data: 10 }), []);
   assertEquals(peer.pass(500).map((s) => [s.ack, s.at - start < 500]), [[11, true]]);
   //= rfc9293#3.8.6.3 type=test
-  // in a stream of full-sized segments there SHOULD be an ACK for at least every second segment
+  // An ACK SHOULD be generated for at least every second full-sized segment or 2*RMSS bytes of new data … (SHLD-19).
   for (const stamped of [false, true]) {
     const full = Peer.accepted({ syn: [...mss(1460), ...(stamped ? stamps(1000, 0) : [])] });
     const data = stamped ? 1448 : 1460;
