@@ -14,8 +14,8 @@ import { chargenPattern, httpServices, LINE } from "./services/content.ts";
 
 const USAGE = `usage: simple_services.ts [--name tap0] [--address 10.0.0.2/24] [--host-address 10.0.0.1/24]
   [--gateway 10.0.0.1] [--mtu 1500] [--no-offload] [--pcap FILE]`;
-const ECHO_BUFFER_MIN = 16 * 1024;
-const ECHO_BUFFER_MAX = 256 * 1024;
+const ECHO_BUFFER_MIN = 2 * 1024;
+const ECHO_BUFFER_MAX = 128 * 1024;
 const pattern = chargenPattern(256 * 1024);
 /** What is thrown away may all be thrown away into the same place. */
 const rubbish = new Uint8Array(256 * 1024);

@@ -99,7 +99,8 @@ class Owner implements SocketOwner, Failable {
       }
       served++;
     }
-    if (served > 0) reads.splice(0, served);
+    if (served === 1) reads.shift();
+    else if (served > 0) reads.splice(0, served);
   }
 
   serveWrites(): void {
@@ -120,7 +121,12 @@ class Owner implements SocketOwner, Failable {
       }
       served++;
     }
-    if (served > 0) writes.splice(0, served);
+    if (served === 1) writes.shift();
+    else if (served > 0) writes.splice(0, served);
+  }
+
+  get waiting(): boolean {
+    return this.reads.length > 0 || this.writes.length > 0;
   }
 
   cancel(error: Error): void {
@@ -292,7 +298,8 @@ export class TcpConn implements Deno.TcpConn {
   #release(): void {
     this.#isClosed = true;
     this.#pump.now();
-    this.#owner.cancel(interrupted());
+    // An error costs a stack trace: only for somebody who waits.
+    if (this.#owner.waiting) this.#owner.cancel(interrupted());
     this.#owner.end();
   }
 

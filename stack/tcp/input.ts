@@ -11,7 +11,7 @@ import { ecnReceived } from "./ecn.ts";
 import { crossedSyn, simultaneousSynAck, synReceivedAck, synReceivedReset, synSent } from "./handshake.ts";
 import type { Tcb } from "./tcb.ts";
 import type { Tcp } from "./tcp.ts";
-import { acceptText, finAcceptable } from "./text.ts";
+import { acceptText, acknowledgeSoon, finAcceptable } from "./text.ts";
 import {
   CLOSE_WAIT,
   CLOSED,
@@ -186,9 +186,11 @@ function finArrives(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.rcvNxt = (tcb.rcvNxt + 1) | 0;
   if (((tcb.rcvNxt - tcb.rcvEdge) | 0) > 0) tcb.rcvEdge = tcb.rcvNxt;
   tcb.finReceived = true;
+  const filled = tcb.finEarly;
   tcb.finEarly = false;
   tcb.raise(EVENT_READABLE);
-  tcp.acknowledgeNow(tcb);
+  if (tcb.state === ESTABLISHED && tcp.finAckDelayed && !filled) acknowledgeSoon(tcp, tcb, now);
+  else tcp.acknowledgeNow(tcb);
   if (tcb.state === ESTABLISHED) tcb.state = CLOSE_WAIT;
   else if (tcb.state === FIN_WAIT_1) tcb.state = CLOSING; // our FIN is not acknowledged, else it were FIN-WAIT-2 by now
   else if (tcb.state === FIN_WAIT_2) tcp.enterTimeWait(tcb, now);

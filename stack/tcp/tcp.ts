@@ -66,6 +66,11 @@ export interface TcpConfig {
   /** Options of every connection that does not say otherwise. */
   defaults?: TcpOptions;
   limits?: Partial<TcpLimits>;
+  /**
+   * Delay the acknowledgment of a peer's FIN like that of text: whoever reads the end mostly closes at once, and our FIN carries
+   * it. Default false: at once.
+   */
+  finAckDelayed?: boolean;
 }
 
 export class Tcp implements TcpLayer, Transport {
@@ -84,6 +89,7 @@ export class Tcp implements TcpLayer, Transport {
   nowUs = 0;
   /** Holds the frame that is being processed. */
   frame: FrameMemory = NO_MEMORY;
+  readonly finAckDelayed: boolean;
   readonly #defaults: TcpOptions;
   readonly #segment = new Segment();
   readonly listeners: ListenerTable = new ListenerTable();
@@ -96,6 +102,7 @@ export class Tcp implements TcpLayer, Transport {
   constructor(readonly ip: IpLayer, config: TcpConfig = {}) {
     this.limits = { ...DEFAULT_LIMITS, ...config.limits };
     this.#defaults = config.defaults ?? {};
+    this.finAckDelayed = config.finAckDelayed === true;
     this.pool = new RingPool(this.limits.memoryMax, this.limits.memoryKept);
     this.secret = new Secret(() => ip.random32());
     this.table = new ConnectionTable(ip.random32() | 0);

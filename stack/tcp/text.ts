@@ -72,12 +72,17 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment, offset: number, length: numbe
   //= rfc9293#3.8.6.3
   // An ACK SHOULD be generated for at least every second full-sized segment or 2*RMSS bytes of new data … (SHLD-19).
   if (tcb.unacked >= 2 * tcb.receiveMss) tcb.ackNow = true;
+  acknowledgeSoon(tcp, tcb, now);
+  tcb.raise(EVENT_READABLE);
+}
+
+/** What came in order is acknowledged with the next segment, or a little later: at once only when there is a reason. */
+export function acknowledgeSoon(tcp: Tcp, tcb: Tcb, now: number): void {
   if (tcb.ackNow) tcp.mark(tcb);
   else if (tcb.delayedAckAt === Infinity) {
     tcb.delayedAckAt = now + DELAYED_ACK_MS;
     tcp.schedule(tcb);
   }
-  tcb.raise(EVENT_READABLE);
 }
 
 /** Bytes between the end of what is in order and the end of what is not. */

@@ -250,3 +250,16 @@ Deno.test("what was read too late: bytes and FIN stay readable after CLOSED, and
     assertEquals(peer.host.pool.used, 0);
   }
 });
+
+Deno.test("finAckDelayed: our FIN carries the acknowledgment of the peer's; without one it goes when text's would, and at once when it fills a gap", () => {
+  const closing = Peer.accepted({ config: { finAckDelayed: true } });
+  assertEquals(closing.send({ flags: "AF" }), []);
+  const [fin] = closing.after(() => closing.tcb.close());
+  assertEquals([fin.flags, fin.seq, fin.ack, closing.tcb.state], ["FA", 1, 2, LAST_ACK]);
+  const waiting = Peer.accepted({ config: { finAckDelayed: true } });
+  assertEquals([waiting.send({ flags: "AF" }), waiting.pass(39)], [[], []]);
+  assertEquals(flags(waiting.pass(1)), ["A"]);
+  const late = Peer.accepted({ config: { finAckDelayed: true } });
+  late.send({ flags: "AF", seq: 11 });
+  assertEquals(late.send({ seq: 1, data: 10 })[0].ack, 12);
+});
