@@ -219,6 +219,11 @@ export class WorkerLink implements SocketPump {
 
   schedule(): void {}
 
+  sent(): boolean {
+    this.schedule();
+    return false;
+  }
+
   whenRoom(callback: () => void): void {
     this.#waiting.push(callback);
   }

@@ -40,6 +40,7 @@ export interface SocketPump {
   now(): number;
   touch(): void;
   schedule(): void;
+  sent(): boolean;
   whenRoom(callback: () => void): void;
 }
 
@@ -96,6 +97,8 @@ export class Pump implements SocketPump {
   #running = false;
   #closed = false;
   #spent = 0;
+  /** Some device keeps what it is given until it is told that the burst is over. */
+  #gathers = false;
   #timer: TimerHandle | null = null;
   #timerAt = Infinity;
   #referenced = true;
@@ -128,6 +131,7 @@ export class Pump implements SocketPump {
       this.schedule();
     });
     this.#ports.push(port);
+    this.#gathers ||= device.flush !== undefined;
     this.schedule();
   }
 
@@ -156,6 +160,18 @@ export class Pump implements SocketPump {
   /** Asks for a run if TCP has something to send. */
   touch(): void {
     if (this.tcp.dirty) this.schedule();
+  }
+
+  /**
+   * After a call that handed a packet to a device by itself. A run costs more than that, so there is one only for what looped back,
+   * a new deadline, or gathered output. True when the caller is to let others have a turn first ({@link whenRoom}): it may have
+   * sent in microtasks all the time.
+   */
+  sent(): boolean {
+    if (this.tcp.dirty || this.#gathers || this.ip.nextDeadline() < this.#timerAt) this.schedule();
+    if (++this.#spent < BURST_FRAMES) return false;
+    this.#yield();
+    return true;
   }
 
   /** Calls back at the end of the next run: for a datagram that the device had no room for. */

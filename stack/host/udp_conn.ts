@@ -184,7 +184,7 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
     this.#pump.now();
     const count = this.#socket.send(p, 0, p.byteLength, key, port);
     // A full device wakes the pump itself when it has room; a run now would only try again, and again.
-    if (count !== EAGAIN) this.#pump.schedule();
+    if (count !== EAGAIN && this.#pump.sent() && count >= 0) return new Promise((done) => this.#pump.whenRoom(() => done(count)));
     if (count >= 0) return Promise.resolve(count);
     if (count !== EAGAIN) {
       return Promise.reject(errorFrom(count, key === 0 ? undefined : `send to ${formatKey(key)}:${port}`));
