@@ -158,7 +158,14 @@ function keepAliveTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.keepAliveAt = Infinity;
   if (!tcb.keepAlive || tcb.state < ESTABLISHED) return;
   const idle = now - tcb.lastReceivedAt;
-  if (tcb.sndNxt !== tcb.sndUna || idle < tcb.keepAliveIdleMs) return tcp.armKeepAlive(tcb);
+  //= rfc9293#3.8.4
+  // Keep-alive packets MUST only be sent when no sent data is outstanding, and no data or acknowledgment packets have been
+  // received for the connection within an interval (MUST-26).
+  if (tcb.sndNxt !== tcb.sndUna) return tcp.armKeepAlive(tcb);
+  if (idle < tcb.keepAliveIdleMs) {
+    tcb.keepAliveAt = tcb.lastReceivedAt + tcb.keepAliveIdleMs;
+    return;
+  }
   if (tcb.keepAliveProbes >= tcb.keepAliveCount) return tcp.fail(tcb, ETIMEDOUT);
   tcb.keepAliveProbes++;
   tcp.statistics.keepAliveProbes++;
