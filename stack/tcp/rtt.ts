@@ -45,6 +45,9 @@ export function measureRtt(tcb: Tcb, sample: number): void {
     // (2.3) When a subsequent RTT measurement R' is made, a host MUST set RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'| SRTT
     // <- (1 - alpha) * SRTT + alpha * R' … The above SHOULD be computed using alpha=1/8 and beta=1/4
     tcb.rttVarMs += (Math.abs(tcb.srttMs - rtt) - tcb.rttVarMs) / 4;
+    //= rfc7323#4.2 type=exception reason=Linux too takes every acknowledgment at 1/8; RTTVAR cannot fall so far that it matters, because RTO stays rtoMinMs above SRTT
+    // When multiple RTTMs per RTT are available to update the RTT estimator, an implementation SHOULD try to adhere to the spirit
+    // of the history specified in [RFC6298].
     tcb.srttMs += (rtt - tcb.srttMs) / 8;
     leastRtt(tcb, rtt);
   }

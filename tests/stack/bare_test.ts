@@ -265,6 +265,17 @@ Deno.test("options: Linux's names and units, checked before anything changes, an
   assertEquals([socket.getOption("TCP_MAXSEG"), socket.info()!.congestionControl], [100, "reno"]);
   s.write(socket, 1, 100);
   const [packet] = s.device.take();
+  //= rfc9293#3.9.1.9 type=test
+  // The application layer MUST be able to specify the Differentiated Services field for segments that are sent on a connection
+  // (MUST-48).
+  //= rfc9293#3.9.1.9 type=test
+  // It is not required, but the application SHOULD be able to change the Differentiated Services field during the connection
+  // lifetime (SHLD-21).
+  //= rfc9293#3.9.1.9 type=test
+  // TCP implementations SHOULD pass the current Differentiated Services field value without change to the IP layer, when it sends
+  // segments on the connection (SHLD-22).
+  //= rfc9293#3.9.2 type=test
+  // Time to Live (TTL): The TTL value used to send TCP segments MUST be configurable (MUST-49).
   assertEquals([packet[1], packet[8], packet.length], [0x10, 9, 140]);
   s.in("A 1 ack 101");
   s.outAfter(5000, "A 100 ack 1"); // keep-alive: after 5 s, every 2 s, three times

@@ -147,6 +147,9 @@ Deno.test("taken ports and addresses that aren't ours: Deno's errors, and nothin
 //= rfc9293#3.9.2.3 type=test
 // A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a broadcast or multicast address)
 Deno.test("a connection to a broadcast or multicast address is refused at once, as the kernel does", async () => {
+  //= rfc9293#3.9.1.1 type=test
+  // A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a broadcast or
+  // multicast address) (MUST-46).
   const [left] = cable();
   using stack = new NetStack(left, { address: "10.0.0.1/24" });
   for (const hostname of ["255.255.255.255", "10.0.0.255", "224.0.0.1"]) {

@@ -116,6 +116,9 @@ Deno.test("data behind the FIN is not taken", () => {
 });
 
 Deno.test("close with unread data resets; so does data after close; linger 0 too", () => {
+  //= rfc9293#3.6.1 type=test
+  // If such a host issues a CLOSE call while received data is still pending in the TCP connection, or if new data is received
+  // after CLOSE is called, its TCP implementation SHOULD send a RST to show that data was lost (SHLD-3).
   //= rfc1122#4.2.2.13 type=test
   // If such a host issues a CLOSE call while received data is still pending in TCP, or if new data is received after
   // CLOSE is called, its TCP SHOULD send a RST to show that data was lost.
@@ -168,6 +171,9 @@ Deno.test("a FIN waits for the window as a byte does: into a closed one it goes 
 });
 
 Deno.test("TIME-WAIT gives way to a newer SYN, not to an old duplicate, and the new numbers are beyond the old", () => {
+  //= rfc9293#3.6.1 type=test
+  // This algorithm for reducing TIME-WAIT is a Best Current Practice that SHOULD be implemented since Timestamp Options are
+  // commonly used, and using them to reduce TIME-WAIT provides benefits for busy Internet servers (SHLD-4).
   //= rfc6191#2 type=test
   // If the previous incarnation used timestamps and the timestamp of the SYN is greater than the last one seen, or equal
   // with a greater sequence number, the request SHOULD be accepted; an older timestamp makes it an old duplicate

@@ -99,6 +99,9 @@ Deno.test("a SYN is sent seven times, then the attempt times out", () => {
 });
 
 Deno.test("after a lost SYN the RTO is 3 s and the window one segment", () => {
+  //= rfc5681#3.1 type=test
+  // Further, if the SYN or SYN/ACK is lost, the initial window used by a sender after a correctly transmitted SYN MUST be one
+  // segment consisting of at most SMSS bytes.
   //= rfc6298#5.7 type=test
   // If the timer expires awaiting the ACK of a SYN segment and the TCP implementation is using an RTO less than 3 seconds,
   // the RTO MUST be re-initialized to 3 seconds when data transmission begins

@@ -23,6 +23,8 @@ function flying(withSack: boolean): Peer {
 }
 
 Deno.test("NewReno: the third duplicate acknowledgment sends the first segment again, partial ones the next", () => {
+  //= rfc5681#3.2 type=test
+  // The TCP sender SHOULD use the "fast retransmit" algorithm to detect and repair loss, based on incoming duplicate ACKs.
   const peer = flying(false);
   assertEquals(seqs([...peer.send({ ack: 1 }), ...peer.send({ ack: 1 })]).includes(1), false);
   assertEquals(seqs(peer.send({ ack: 1 }))[0], 1);
@@ -58,6 +60,12 @@ Deno.test("NewReno: duplicates behind a timeout do not start a fast retransmit",
 });
 
 Deno.test("SACK: holes are filled, and nothing that arrived is sent again", () => {
+  //= rfc2018#5 type=test
+  // When receiving an ACK containing a SACK option, the data sender SHOULD record the selective acknowledgment for future
+  // reference.
+  //= rfc8985#4 type=test
+  // The connection MUST use selective acknowledgment (SACK) options [RFC2018], and the sender MUST keep SACK scoreboard
+  // information on a per-connection basis ("SACK scoreboard" has the same meaning here as in [RFC6675], Section 3).
   const peer = flying(true);
   const again = seqs(peer.send({ ack: 1, options: sack(peer, 1001, 2001, 3001, 10_001) }));
   assertEquals(again.filter((seq) => seq < 10_001), [1, 2001]);
@@ -90,6 +98,8 @@ Deno.test("SACK of crumbs cuts the records, but the count of bytes stays right",
 });
 
 Deno.test("D-SACK: counted, widens the reordering window once a round trip, and marks nothing", () => {
+  //= rfc8985#4 type=test
+  // RACK DSACK-based reordering window adaptation is RECOMMENDED but is not required.
   //= rfc2883#4 type=test
   // the receiver of the SACK compares the first block with the cumulative acknowledgment, or with the second block, to
   // learn that it reports duplicate data
@@ -103,6 +113,8 @@ Deno.test("D-SACK: counted, widens the reordering window once a round trip, and 
 });
 
 Deno.test("RACK: once reordering was seen, a late segment is waited for", () => {
+  //= rfc8985#6.2 type=test
+  // For timely loss detection, it is RECOMMENDED that the sender install a reordering timer.
   const peer = flying(true);
   peer.send({ ack: 1, options: sack(peer, 2001, 3001) });
   peer.send({ ack: 2001, options: sack(peer, 2001, 3001) }); // what lay before came after it
@@ -126,6 +138,12 @@ Deno.test("RACK: its stamps do not outlive the flight, so an idle hour does not 
 
 Deno.test("a peer that reneges gets everything again after the timeout", () => {
   //= rfc2018#5 type=test
+  // The data sender MUST retransmit the segment at the left edge of the window after a retransmit timeout, whether or not the
+  // SACKed bit is on for that segment.
+  //= rfc2018#8 type=test
+  // Since the data receiver may later discard data reported in a SACK option, the sender MUST NOT discard data before it is
+  // acknowledged by the Acknowledgment Number field in the TCP header.
+  //= rfc2018#5 type=test
   // After a retransmit timeout the data sender SHOULD turn off all of the SACKed bits, since the timeout might indicate that the
   // data receiver has reneged.
   const peer = flying(true);
@@ -144,6 +162,31 @@ Deno.test("a peer that reneges gets everything again after the timeout", () => {
 });
 
 Deno.test("the receiver: immediate acknowledgments out of order, most recent block first, D-SACK in front", () => {
+  //= rfc5681#3.2 type=test
+  // A TCP receiver SHOULD send an immediate duplicate ACK when an out-of-order segment arrives.
+  //= rfc5681#3.2 type=test
+  // In addition, a TCP receiver SHOULD send an immediate ACK when the incoming segment fills in all or part of a gap in the
+  // sequence space.
+  //= rfc5681#4.2 type=test
+  // To trigger the fast retransmit algorithm, the receiver SHOULD send an immediate duplicate ACK when it receives a data segment
+  // above a gap in the sequence space.
+  //= rfc5681#4.2 type=test
+  // To provide feedback to senders recovering from losses, the receiver SHOULD send an immediate ACK when it receives a data
+  // segment that fills in all or part of a gap in the sequence space.
+  //= rfc5681#4.2 type=test
+  // A TCP receiver MUST NOT generate more than one ACK for every incoming segment, other than to update the offered window as the
+  // receiving application consumes new data (see [RFC813] and page 42 of [RFC793]).
+  //= rfc2018#4 type=test
+  // If sent at all, SACK options SHOULD be included in all ACKs which do not ACK the highest sequence number in the data
+  // receiver's queue.
+  //= rfc2018#4 type=test
+  // The receiver SHOULD send an ACK for every valid segment that arrives containing new data, and each of these "duplicate" ACKs
+  // SHOULD bear a SACK option.
+  //= rfc2018#8 type=test
+  // The first SACK block MUST reflect the newest segment.
+  //= rfc2018#8 type=test
+  // Even if the newest segment is going to be discarded and the receiver has already discarded adjacent segments, the first SACK
+  // block MUST report, at a minimum, the left and right edges of the newest segment.
   //= rfc5681#4.2 type=test
   // Out-of-order data segments SHOULD be acknowledged immediately
   const blocks = (options: Uint8Array): number[] => {
@@ -171,6 +214,8 @@ Deno.test("the receiver: immediate acknowledgments out of order, most recent blo
 });
 
 Deno.test("shutdownRead keeps to what SACK has reported", () => {
+  //= rfc2018#8 type=test
+  // Except for the newest segment, all SACK blocks MUST NOT report any old data which is no longer actually held by the receiver.
   const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK] });
   peer.send({ seq: 101, data: 100 });
   peer.tcb.shutdownRead();
@@ -192,12 +237,27 @@ Deno.test("after a pause longer than the RTO the window begins again", () => {
 });
 
 Deno.test("congestion avoidance and slow start grow as RFC 5681 says", () => {
+  //= rfc9293#3.8.2 type=test
+  // A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential
+  // backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
+  //= rfc5681#3.1 type=test
+  // The slow start and congestion avoidance algorithms MUST be used by a TCP sender to control the amount of outstanding data
+  // being injected into the network.
+  //= rfc5681#3.1 type=test
+  // SHOULD increment cwnd per equation (2) once per RTT
+  //= rfc5681#3.1 type=test
+  // The RECOMMENDED way to increase cwnd during congestion avoidance is to count the number of bytes that have been acknowledged
+  // by ACKs for new data.
+  //= rfc5681#3.1 type=test
+  // Note that during congestion avoidance, cwnd MUST NOT be increased by more than SMSS bytes per RTT.
   //= rfc5681#3.1 type=test
   // During slow start, a TCP increments cwnd by at most SMSS bytes for each ACK received that cumulatively acknowledges
   // new data.
   const peer = Peer.accepted({ syn: mss(1000), config: { defaults: { congestionControl: "reno" } } });
   peer.write(200_000);
   for (let ack = 1001; ack <= 10_001; ack += 1000) peer.send({ ack });
+  //= rfc5681#3.1 type=test
+  // MUST NOT increment cwnd by more than SMSS bytes
   assertEquals(peer.tcb.cwnd, 20_000);
   const tcb: Tcb = peer.tcb;
   tcb.ssthresh = tcb.cwnd;
@@ -206,6 +266,18 @@ Deno.test("congestion avoidance and slow start grow as RFC 5681 says", () => {
 });
 
 Deno.test("PRR: what goes out in recovery is proportional to what has arrived, and ends at the threshold", () => {
+  //= rfc8985#9.3 type=test
+  // A segment marked as lost by RACK-TLP MUST NOT be retransmitted until congestion control deems this appropriate.
+  //= rfc8985#9.3 type=test
+  // The Proportional Rate Reduction (PRR) algorithm [RFC6937] is RECOMMENDED for the specific congestion control actions taken
+  // upon the losses detected by RACK-TLP.
+  //= rfc5681#4.3 type=test
+  // Second, until all lost segments in the window of data in question are repaired, the number of segments transmitted in each
+  // RTT MUST be no more than half the number of outstanding segments when the loss was detected.
+  //= rfc5681#3 type=test
+  // In some situations, it may be beneficial for a TCP sender to be more conservative than the algorithms allow; however, a TCP
+  // MUST NOT be more aggressive than the following algorithms allow (that is, MUST NOT send data when the value of cwnd computed
+  // by the following algorithms would not allow the data to be sent).
   //= rfc6937#3 type=test
   // Proportional Rate Reduction: sndcnt = CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out
   const peer = Peer.accepted({ syn: [...mss(1000), ...SACK_OK], config: { defaults: { congestionControl: "reno" } } });

@@ -77,6 +77,8 @@ Deno.test("a timeout that only delay caused is undone (F-RTO, SACK without times
 });
 
 Deno.test("ECN: asked for, a mark is echoed until CWR, and the window is reduced once for a window of data", () => {
+  //= rfc9293#3.8.2 type=test
+  // A TCP endpoint SHOULD implement ECN as described in RFC 3168 (SHLD-8).
   //= rfc3168#6.1.1 type=test
   // a SYN packet with both the ECE and CWR flags set is an "ECN-setup SYN packet"; a SYN-ACK packet with only the ECE flag
   // set and the CWR flag not set is an "ECN-setup SYN-ACK packet"
@@ -129,6 +131,9 @@ Deno.test("ECN is not used with a peer that does not know it, and a lost ECN SYN
 });
 
 Deno.test("CUBIC grows past the old maximum, and HyStart++ leaves slow start before the queue overflows", () => {
+  //= rfc5681#3.1 type=test
+  // The initial value of ssthresh SHOULD be set arbitrarily high (e.g., to the size of the largest possible advertised window),
+  // but ssthresh MUST be reduced in response to congestion.
   //= rfc9438#4.2 type=test
   // target = W_cubic(t + RTT), at least cwnd and at most 1.5 * cwnd; for each ACK cwnd += (target - cwnd) / cwnd
   const link: LinkOptions = { delayMs: 25 };

@@ -18,8 +18,17 @@ Deno.test("a reset counts at RCV.NXT alone; elsewhere in the window it is challe
     assertEquals(flags(peer.send({ flags: letters, seq: -1 })), []);
     assertEquals(flags(peer.send({ flags: letters, seq: 1_000_000 })), []);
   }
+  //= rfc5961#3.2 type=test
+  // Instead, implementations SHOULD implement the following steps in place of those specified in [RFC0793] (as listed above).
+  //= rfc5961#3.2 type=test
+  // After sending the challenge ACK, TCP MUST drop the unacceptable segment and stop processing the incoming packet further.
+  //= rfc5961#3.2 type=test
+  // In all other cases, where the SEQ-field does not match and is outside the window, the receiver MUST silently discard the
+  // segment.
   assertEquals(peer.tcb.state, ESTABLISHED);
   assertEquals(flags(peer.send({ flags: "R", seq: 1 })), []);
+  //= rfc5961#4.2 type=test
+  // Upon receipt of a valid RST, the local TCP endpoint MUST terminate its connection.
   assertEquals([peer.tcb.state, peer.tcb.error, peer.host.statistics.resetsReceived], [CLOSED, ECONNRESET, 1]);
 });
 

@@ -110,6 +110,15 @@ Deno.test("ports: the caller's, a free one, all of them used up; listeners exclu
 });
 
 Deno.test("initial sequence numbers: a clock of 4 microseconds for each four-tuple, unlike for others", () => {
+  //= rfc9293#3.4.1 type=test
+  // A TCP implementation MUST use the above type of "clock" for clock-driven selection of initial sequence numbers (MUST-8), and
+  // SHOULD generate its initial sequence numbers with the expression:
+  //= rfc9293#3.4.1 type=test
+  // and SHOULD generate its initial sequence numbers with the expression: ISN = M + F(localip, localport, remoteip, remoteport,
+  // secretkey)
+  //= rfc9293#3.4.1 type=test
+  // F() MUST NOT be computable from the outside (MUST-9), or an attacker could still guess at sequence numbers from the ISN used
+  // for some other connection.
   //= rfc6528#3 type=test
   // ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M the 4 microsecond timer
   //= rfc6056#3.3.4 type=test
@@ -130,6 +139,11 @@ Deno.test("initial sequence numbers: a clock of 4 microseconds for each four-tup
 });
 
 Deno.test("SACK blocks: the four that changed last, each once, wherever they stand among many", () => {
+  //= rfc2018#4 type=test
+  // The data receiver SHOULD include as many distinct SACK blocks as possible in the SACK option.
+  //= rfc2018#4 type=test
+  // The SACK option SHOULD be filled out by repeating the most recently reported SACK blocks (based on first SACK blocks in
+  // previous SACK options) that are not subsets of a SACK block already included in the SACK option being constructed.
   const set = new RangeSet();
   for (let i = 0; i < 100; i++) set.add(10 * i, 10 * i + 5);
   for (const i of [1, 2, 33, 65]) set.add(10 * i, 10 * i + 6);
@@ -217,6 +231,11 @@ function icmp(tcb: Tcb, seq: number, more: Partial<PacketError>): PacketError {
 }
 
 Deno.test("ICMP: believed only of what is in flight; hard errors end attempts, never connections", () => {
+  //= rfc9293#3.9.2.2 type=test
+  // TCP implementations MUST act on an ICMP error message passed up from the IP layer, directing it to the connection that
+  // created the error (MUST-54).
+  //= rfc9293#3.9.1.8 type=test
+  // There MUST be a mechanism for reporting soft TCP error conditions to the application (MUST-47).
   //= rfc5927#4.1 type=test
   // TCP should check that the TCP sequence number contained in the payload of the ICMP error message is within the range
   // SND.UNA =< SEG.SEQ < SND.NXT.
@@ -240,6 +259,9 @@ Deno.test("ICMP: believed only of what is in flight; hard errors end attempts, n
 });
 
 Deno.test("ICMP: a smaller path MTU cuts what is in flight again and sends it at once", () => {
+  //= rfc7323#5.7 type=test
+  // Setting the DF bit implies the use of Path MTU Discovery as described in [RFC1191], [RFC1981], and [RFC4821]; thus, any TCP
+  // implementation that implements PAWS MUST also implement Path MTU Discovery.
   const peer = Peer.accepted();
   peer.write(2920);
   peer.pair.link.mtu = 600;

@@ -13,6 +13,8 @@ function fresh(config = {}): Peer {
 }
 
 Deno.test("RTT: the numbers of RFC 6298 step by step", () => {
+  //= rfc6298#2 type=test
+  // That is, updating RTTVAR and SRTT MUST be computed in the above order.
   const { tcb } = fresh();
   //= rfc6298#2 type=test
   // (2.2) When the first RTT measurement R is made, the host MUST set SRTT <- R RTTVAR <- R/2
@@ -32,6 +34,18 @@ Deno.test("RTT: the numbers of RFC 6298 step by step", () => {
 });
 
 Deno.test("RTO: 1 s at first, doubled each time, given up after 15 at R2", () => {
+  //= rfc9293#3.8.2 type=test
+  // A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential
+  // backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
+  //= rfc6298#5 type=test
+  // The following is the RECOMMENDED algorithm for managing the retransmission timer: (5.1) Every time a packet containing data
+  // is sent (including a retransmission), if the timer is not running, start it running so that it will expire after RTO seconds
+  // (for the current value of RTO).
+  //= rfc6298#5 type=test
+  // (5.5) The host MUST set RTO <- RTO * 2 ("back off the timer").
+  //= rfc6298#5 type=test
+  // An implementation MUST manage the retransmission timer(s) in such a way that a segment is never retransmitted too early,
+  // i.e., less than one RTO after the previous transmission of that segment.
   //= rfc9293#3.8.3 type=test
   // The following procedure MUST be used to handle excessive retransmissions of data segments (MUST-20): … (c) When the number of
   // transmissions of the same segment reaches a threshold R2 greater than R1, close the connection.
@@ -44,6 +58,8 @@ Deno.test("RTO: 1 s at first, doubled each time, given up after 15 at R2", () =>
 });
 
 Deno.test("Karn: no measurement from what was sent again, and the back-off stays until there is one", () => {
+  //= rfc6298#3 type=test
+  // TCP MUST use Karn's algorithm [KP87] for taking RTT samples.
   //= rfc6298#3 type=test
   // RTT samples MUST NOT be made using segments that were retransmitted (and thus for which it is ambiguous whether the
   // reply was for the first instance of the packet or a later instance).

@@ -49,6 +49,8 @@ Deno.test("zero window: nothing is taken, acknowledgments and resets still count
 });
 
 Deno.test("text in pieces of every overlap arrives once and in order", () => {
+  //= rfc9293#3.10.7.4 type=test
+  // Segments with higher beginning sequence numbers SHOULD be held for later processing (SHLD-31).
   const text = Uint8Array.from({ length: 26 }, (_, i) => 97 + i);
   for (const order of [[0, 5, 3, 9, 20, 14, 8], [20, 14, 9, 8, 5, 3, 0], [5, 0, 14, 3, 9, 20, 8]]) {
     const peer = Peer.accepted();

@@ -24,6 +24,9 @@ Deno.test("zero window: the first probe after the RTO, then with back-off, for a
   }
   assertEquals(gaps.slice(0, 11), [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1200]);
   assertEquals([gaps[59], peer.tcb.state], [1200, ESTABLISHED]);
+  //= rfc9293#3.9.1.2 type=test
+  // However, a TCP implementation SHOULD send a maximum-sized segment whenever possible (SHLD-28) to improve performance (see
+  // Section 3.8.6.2.1).
   // It opens: all goes at once, and what is then lost is sent again at the usual pace.
   const sent = peer.send({ window: 60_000 });
   assertEquals(sent.map((s) => s.length), [1, 1460, 1460, 1460, 619]);
@@ -38,6 +41,15 @@ Deno.test("zero window: without an answer it ends", () => {
 });
 
 Deno.test("a window that the peer takes back: nothing new, and only what is inside is sent again", () => {
+  //= rfc9293#3.8.6 type=test
+  // However, a sending TCP peer MUST be robust against window shrinking, which may cause the "usable window" (see Section
+  // 3.8.6.2.1) to become negative (MUST-34).
+  //= rfc9293#3.8.6 type=test
+  // If the window shrinks to zero, the TCP implementation MUST probe it in the standard way (described below) (MUST-35).
+  //= rfc7323#2.4 type=test
+  // Implementations MUST ensure that they handle a shrinking window, as specified in Section 4.2.2.16 of [RFC1122].
+  //= rfc7323#2.4 type=test
+  // The initial transmission MUST be within the window announced by the most recent <ACK>.
   //= rfc9293#3.8.6 type=test
   // If this happens, the sender SHOULD NOT send new data (SHLD-15), but SHOULD retransmit normally the old unacknowledged data
   // between SND.UNA and SND.UNA+SND.WND (SHLD-16).
@@ -68,6 +80,8 @@ Deno.test("silly window, sender: full segments, or half of the largest window, o
 });
 
 Deno.test("silly window, receiver: the edge moves by a segment or half the buffer, and never back", () => {
+  //= rfc9293#3.8.6 type=test
+  // A TCP receiver SHOULD NOT shrink the window, i.e., move the right window edge to the left (SHLD-14).
   //= rfc9293#3.8.6.2.2 type=test
   // A TCP implementation MUST include a SWS avoidance algorithm in the receiver (MUST-39). … keep RCV.NXT+RCV.WND fixed until the
   // reduction satisfies: RCV.BUFF - RCV.USER - RCV.WND >= min( Fr * RCV.BUFF, Eff.snd.MSS )
@@ -102,6 +116,10 @@ Deno.test("window updates: none for crumbs, one when the window doubles", () => 
 });
 
 Deno.test("scaled windows: no acknowledgment offers more than is kept, and what was offered is taken", () => {
+  //= rfc7323#2.4 type=test
+  // When window scaling is in effect, the receiver SHOULD track the actual maximum window sequence number (which is likely to be
+  // greater than the window announced by the most recent <ACK>, if more than one segment has arrived since the application
+  // consumed any data in the receive buffer).
   //= rfc7323#2.4 type=test
   // 1) The receiver MUST honor, as in window, any segment that would have been in window for any <ACK> sent by the receiver.
   const peer = Peer.accepted({ syn: [...mss(1460), ...scale(7)] });
@@ -145,6 +163,8 @@ Deno.test("the receive buffer grows for a fast reader and not for a slow one", (
 
 Deno.test("Nagle: one small segment in flight at most, but a FIN or NODELAY takes the rest along", () => {
   //= rfc9293#3.7.4 type=test
+  // However, there MUST be a way for an application to disable the Nagle algorithm on an individual connection (MUST-17).
+  //= rfc9293#3.7.4 type=test
   // If there is unacknowledged data (i.e., SND.NXT > SND.UNA), then the sending TCP endpoint buffers all user data (regardless of
   // the PSH bit) until the outstanding data has been acknowledged or until the TCP endpoint can send a full-sized segment
   // (Eff.snd.MSS bytes).
@@ -162,6 +182,15 @@ Deno.test("Nagle: one small segment in flight at most, but a FIN or NODELAY take
 });
 
 Deno.test("delayed acknowledgment: within half a second, and for every second full segment, timestamps or not", () => {
+  //= rfc5681#4.2 type=test
+  // The delayed ACK algorithm specified in [RFC1122] SHOULD be used by a TCP receiver.
+  //= rfc5681#4.2 type=test
+  // When using delayed ACKs, a TCP receiver MUST NOT excessively delay acknowledgments.
+  //= rfc5681#4.2 type=test
+  // Specifically, an ACK SHOULD be generated for at least every second full-sized segment, and MUST be generated within 500 ms of
+  // the arrival of the first unacknowledged packet.
+  //= rfc5681#4.2 type=test
+  // Finally, we repeat that an ACK MUST NOT be delayed for more than 500 ms waiting on a second full-sized segment to arrive.
   //= rfc9293#3.8.6.3 type=test
   // A TCP endpoint SHOULD implement a delayed ACK (SHLD-18), but an ACK should not be excessively delayed; in particular, the
   // delay MUST be less than 0.5 seconds (MUST-40).
