@@ -1,10 +1,24 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { citationsOf, current, render, rulesOf } from "./rules.ts";
+import { citationsOf, collect, current, render, rulesOf } from "./rules.ts";
+import { misquoted, requirements, state } from "./rules/requirements.ts";
 
 Deno.test("docs/rules.md is current", () => {
   const { wanted, found } = current();
   assert(wanted === found, "docs/rules.md is not current: run `deno task rules` and commit it");
 });
+
+Deno.test("every MUST and SHOULD of the seven RFCs has a test, or an exception that says why", () => {
+  const missing = requirements(collect()).filter((kept) => state(kept) === "missing");
+  assertEquals(missing.map(({ document, id, text }) => `${document} ${id}: ${text}`), []);
+  // The list itself must not shrink: what RFC 9293's appendix B counts, and the sentences of the others.
+  const count = (document: string) => requirements([]).filter((kept) => kept.document === document).length;
+  assertEquals(
+    ["rfc9293", "rfc2018", "rfc5681", "rfc5961", "rfc6298", "rfc7323", "rfc8985"].map(count),
+    [119, 19, 45, 18, 18, 53, 27],
+  );
+});
+
+Deno.test("labels of RFC 9293 stand with the RFC's own words", () => assertEquals(misquoted(collect()), []));
 
 Deno.test("every exception has a reason, and every citation the rule's text", () => {
   const bare = rulesOf([]);

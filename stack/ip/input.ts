@@ -191,6 +191,15 @@ export class Input {
     if (code === ipv4.OPTIONS_SOURCE_ROUTE) {
       //= rfc1122#3.2.1.8 type=exception reason=source routes serve attackers only (RFC 7126 4.3); every system drops them
       // A host MUST support originating a source route and MUST be able to act as the final destination of a source route.
+      //= rfc9293#3.9.2.1 type=exception reason=source routes are refused: RFC 7126 4.3 and 4.4 advise it, and Linux does it by default (accept_source_route 0)
+      // An application MUST be able to specify a source route when it actively opens a TCP connection (MUST-51), and this MUST
+      // take precedence over a source route received in a datagram (MUST-52).
+      //= rfc9293#3.9.2.1 type=exception reason=source routes are refused: RFC 7126 4.3 and 4.4 advise it, and Linux does it by default (accept_source_route 0)
+      // When a TCP connection is OPENed passively and a packet arrives with a completed IP Source Route Option (containing a
+      // return route), TCP implementations MUST save the return route and use it for all segments sent on this connection
+      // (MUST-53).
+      //= rfc9293#3.9.2.1 type=exception reason=source routes are refused: RFC 7126 4.3 and 4.4 advise it, and Linux does it by default (accept_source_route 0)
+      // If a different source route arrives in a later segment, the later definition SHOULD override the earlier one (SHLD-24).
       this.counts.dropSourceRoute++;
       return false;
     }

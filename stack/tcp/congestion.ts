@@ -60,7 +60,8 @@ export class Reno implements CongestionControl {
     }
     this.#acked += acked;
     if (this.#acked >= state.cwnd) {
-      this.#acked -= state.cwnd;
+      // The rest counts for the next window, but makes no second segment out of one large acknowledgment.
+      this.#acked %= state.cwnd;
       state.cwnd += state.sendMss;
     }
   }
@@ -78,6 +79,12 @@ export class Reno implements CongestionControl {
   }
 }
 
+//= rfc5681#3.1 type=exception reason=RFC 6928 replaces the bound, and Linux follows it
+// IW, the initial value of cwnd, MUST be set using the following guidelines as an upper bound.
+//= rfc5681#3.1 type=exception reason=RFC 6928 replaces the bound: ten segments, at most 14,600 bytes or two segments
+// If SMSS > 2190 bytes: IW = 2 * SMSS bytes and MUST NOT be more than 2 segments If (SMSS > 1095 bytes) and (SMSS <= 2190 bytes):
+// IW = 3 * SMSS bytes and MUST NOT be more than 3 segments if SMSS <= 1095 bytes: IW = 4 * SMSS bytes and MUST NOT be more than 4
+// segments
 //= rfc6928#2
 // the upper bound for the initial window will change to: min (10*MSS, max (2*MSS, 14600))
 export function initialWindow(mss: number): number {

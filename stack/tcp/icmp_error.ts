@@ -42,6 +42,8 @@ export function packetError(tcp: Tcp, error: PacketError): boolean {
   // (MUST-56), and it SHOULD make the information available to the application (SHLD-25).
   if (tcb.softError !== ETIMEDOUT) tcb.softError = error.code;
   tcb.raise(EVENT_TROUBLE);
+  //= rfc9293#3.9.2.2 type=exception reason=anybody can forge them; in a synchronized state they are soft errors (RFC 5927 5.2), as on Linux
+  // These are hard error conditions, so TCP implementations SHOULD abort the connection (SHLD-26).
   //= rfc5927#5.2 type=exception reason=hard errors end a connection that is being opened, as on Linux, and never one that is established
   // TCP should treat all of the hard errors as soft errors when they are received for connections in any of the synchronized
   // states; and no differently in the others.

@@ -219,7 +219,9 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
     wire.emitTimestamps(view, at + headerLength, tcp.timestamp(tcb), tcb.tsRecent);
     headerLength += wire.TIMESTAMPS_LENGTH;
   }
-  // Blocks go with pure acknowledgments: beside data they would make full segments too large for the path.
+  //= rfc2018#4 type=exception reason=beside data they would make full segments too large for the path: an acknowledgment of its own carries them, as often as one is owed
+  // If sent at all, SACK options SHOULD be included in all ACKs which do not ACK the highest sequence number in the data
+  // receiver's queue.
   if (tcb.sack && data === 0) headerLength += emitSack(tcb, view, at + headerLength, sackBlocks(tcb));
   if (data > 0) {
     const ring = tcb.sendRing;

@@ -75,7 +75,13 @@ export function detectLoss(tcb: Tcb, now: number, nowUs: number): boolean {
       if (!mtuProbeLost(tcb, sent, i)) marked = true;
     } else if (remaining > wait) wait = remaining;
   }
-  if (wait > 0) tcb.reorderAt = now + wait / 1000 + 0.001;
+  if (wait > 0) {
+    tcb.reorderAt = now + wait / 1000 + 0.001;
+    //= rfc8985#8
+    // When arming a RACK reordering timer or TLP PTO timer, the sender SHOULD cancel any other pending timers.
+    // The retransmission timer stays, as what comes after both.
+    tcb.probeAt = Infinity;
+  }
   return marked;
 }
 
@@ -110,6 +116,8 @@ export function enterRecovery(tcb: Tcb, now: number): void {
   tcb.tcp.statistics.fastRecoveries++;
 }
 
+//= rfc5681#3.2 type=exception reason=PRR (RFC 6937) counts what was delivered instead of inflating the window: what goes out is the same, spread evenly
+// For each additional duplicate ACK received (after the third), cwnd MUST be incremented by SMSS.
 /** RFC 6937: the window while in recovery, after `delivered` more bytes have left the network. */
 export function proportionalRate(tcb: Tcb, delivered: number, progress: boolean): void {
   tcb.prrDelivered += delivered;
@@ -144,8 +152,9 @@ export function enterLoss(tcb: Tcb, now: number): void {
   if (sent === null) return;
   noteReduction(tcb);
   if (tcb.recovery !== LOSS || ((tcb.sndUna - tcb.recoverPoint) | 0) >= 0) {
-    // RFC 5681 3.1: ssthresh is set once for a segment that is retransmitted again and again.
-    tcb.ssthresh = tcb.congestion.onTimeout(tcb, (tcb.sndNxt - tcb.sndUna) | 0, now);
+    // RFC 5681 3.1: ssthresh is set once for a segment that is retransmitted again and again. In recovery FlightSize holds what
+    // the peer has reported too: the window is the better measure, and lowers it a second time (RFC 5681 4.3).
+    tcb.ssthresh = tcb.congestion.onTimeout(tcb, Math.min((tcb.sndNxt - tcb.sndUna) | 0, tcb.cwnd), now);
   }
   tcb.tlpActive = false;
   tcb.recovery = LOSS;

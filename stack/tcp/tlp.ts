@@ -30,6 +30,8 @@ export function scheduleProbe(tcb: Tcb, now: number): void {
   //= rfc8985#7.3
   // When the PTO timer expires, the sender MUST check whether both of the following conditions are met before sending a loss
   // probe:
+  //= rfc8985#7.2 type=exception reason=without a round trip the RTO is one second itself, and a probe at the same moment would only take its place; Linux has none either
+  // Second, when there is no SRTT estimate available, the PTO SHOULD be 1 second.
   if (tcb.rtoAt === Infinity || tcb.srttMs === 0 || !tcb.tlpMeasured) return;
   //= rfc8985#7.2
   // Summarizing these considerations in pseudocode form, a sender SHOULD use the following logic to select the duration of a PTO:

@@ -96,10 +96,11 @@ export function misquoted(citations: readonly Citation[]): string[] {
   for (const citation of citations) {
     if (citation.document !== "rfc9293") continue;
     for (const label of citation.text.match(LABEL) ?? []) {
-      const requirement = list.find((one) => one.id === label);
+      // The sentence of the label, or one of the same section that only mentions it.
+      const requirement = list.find((one) => one.section === citation.section && one.text.includes(label));
       const words = requirement === undefined ? "" : normal(requirement.text);
       const same = pieces(citation.text).some((piece) => words.includes(piece) || piece.includes(words));
-      if (requirement === undefined || requirement.section !== citation.section || !same) {
+      if (requirement === undefined || !same) {
         found.push(`${citation.path}: ${citation.document}#${citation.section} ${label}: ${citation.text}`);
       }
     }

@@ -62,6 +62,8 @@ Deno.test("a ping of 65,000 bytes goes through both stacks in fragments", () => 
 });
 
 Deno.test("what is ignored is counted: broadcast echo, redirects, source quench, timestamps, masks, unknown types", () => {
+  //= rfc9293#3.9.2.2 type=test
+  // Source Quench TCP implementations MUST silently discard any received ICMP Source Quench messages (MUST-55).
   const host = reachable();
   //= rfc1122#3.2.2.6 type=test
   // An ICMP Echo Request destined to an IP broadcast or IP multicast address MAY be silently discarded.

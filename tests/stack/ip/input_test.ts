@@ -92,6 +92,9 @@ Deno.test("sources that are no single host are martians", () => {
 });
 
 Deno.test("options: tolerated, refused, or answered with the place that is wrong", () => {
+  //= rfc9293#3.9.2 type=test
+  // When received options are passed up to TCP from the IP layer, a TCP implementation MUST ignore options that it does not
+  // understand (MUST-50).
   const host = new IpHost();
   host.in(packet({ options: [7, 7, 4, 0, 0, 0, 0] }));
   host.in(packet({ options: [68, 8, 5, 0, 0, 0, 0, 0] }));

@@ -43,6 +43,30 @@ Deno.test("challenges are limited to ten in five seconds, each connection by its
   assertEquals(flags(peer.send({ flags: "S", seq: 5 })), ["A"]);
 });
 
+Deno.test("challenges: how many, and in how long, is the owner's to say", () => {
+  //= rfc5961#7 type=test
+  // The values for both the time and number of ACKs SHOULD be tunable by the system administrator to accommodate different
+  // perceived levels of threat and/or system resources.
+  //= rfc5961#7 type=test
+  // The time limit SHOULD be tunable to help timeout brute force attacks faster than a potential legitimate flood of RSTs.
+  const peer = Peer.accepted({ config: { limits: { challengesMax: 3, challengePeriodMs: 100 } } });
+  const ask = () => flags(Array.from({ length: 20 }, () => peer.send({ flags: "S", seq: 5 })).flat()).length;
+  assertEquals([ask(), peer.host.statistics.challengesWithheld], [3, 17]);
+  peer.pass(99);
+  assertEquals(ask(), 0);
+  peer.pass(1);
+  assertEquals(ask(), 3);
+});
+
+Deno.test("a SYN in the middle of a connection is challenged, and nothing else that it carries counts", () => {
+  //= rfc5961#4.2 type=test
+  // After sending the acknowledgment, TCP MUST drop the unacceptable segment and stop processing further.
+  const peer = Peer.accepted();
+  peer.write(100);
+  assertEquals(flags(peer.send({ flags: "SA", seq: 1, ack: 101, data: 50, window: 7 })), ["A"]);
+  assertEquals([peer.tcb.receiveQueued, peer.tcb.sndWnd, peer.tcb.sendQueued], [0, 65_535, 100]);
+});
+
 Deno.test("ABORT: a reset in every state that has a peer who waits, none in the others", () => {
   //= rfc9293#3.10.5 type=test
   // CLOSING STATE, LAST-ACK STATE, TIME-WAIT STATE: Respond with "ok" and delete the TCB

@@ -264,9 +264,16 @@ Deno.test("ICMP: a smaller path MTU cuts what is in flight again and sends it at
   // implementation that implements PAWS MUST also implement Path MTU Discovery.
   const peer = Peer.accepted();
   peer.write(2920);
+  const { cwnd } = peer.tcb;
   peer.pair.link.mtu = 600;
   const again = peer.after(() => peer.host.error(icmp(peer.tcb, peer.tcb.sndUna, { code: EMSGSIZE, mtu: 600 }), peer.pair.now));
   assertEquals(again.map((s) => [s.seq, s.length])[0], [1, 560]);
   assert(again.every((s) => s.length <= 560));
-  assertEquals(peer.tcb.sendMss, 560);
+  //= rfc5681#3.1 type=test
+  // When initial congestion windows of more than one segment are implemented along with Path MTU Discovery [RFC1191], and the MSS
+  // being used is found to be too large, the congestion window cwnd SHOULD be reduced to prevent large bursts of smaller
+  // segments.
+  //= rfc5681#3.1 type=test
+  // Specifically, cwnd SHOULD be reduced by the ratio of the old segment size to the new segment size.
+  assertEquals([peer.tcb.sendMss, peer.tcb.cwnd], [560, Math.floor(cwnd * 560 / 1460)]);
 });

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { ETIMEDOUT } from "../../../stack/codes.ts";
 import { measureRtt } from "../../../stack/tcp/rtt.ts";
 import { CLOSED, ESTABLISHED } from "../../../stack/tcp/types.ts";
-import { mss, Peer } from "../../testing/tcp_peer.ts";
+import { mss, Peer, stamps } from "../../testing/tcp_peer.ts";
 
 /** A connection whose RTO is the initial one, because no round trip took any time. */
 function fresh(config = {}): Peer {
@@ -34,6 +34,8 @@ Deno.test("RTT: the numbers of RFC 6298 step by step", () => {
 });
 
 Deno.test("RTO: 1 s at first, doubled each time, given up after 15 at R2", () => {
+  //= rfc6298#1 type=test
+  // However, a TCP MUST NOT be more aggressive than the following algorithms allow.
   //= rfc9293#3.8.2 type=test
   // A TCP endpoint MUST implement the basic congestion control algorithms slow start, congestion avoidance, and exponential
   // backoff of RTO to avoid creating congestion collapse conditions (MUST-19).
@@ -133,4 +135,32 @@ Deno.test("after a timeout: one segment, slow start, half the flight as threshol
   peer.pass(5000);
   assertEquals(peer.tcb.ssthresh, threshold);
   assertEquals(peer.send({ ack: 1001 }).map((s) => s.seq), [1001, 2001]);
+});
+
+Deno.test("RTO: the variance of a path that never varies counts as 200 ms, and is never nothing", () => {
+  //= rfc6298#4 type=test
+  // However, if the K*RTTVAR term in the RTO calculation equals zero, the variance term MUST be rounded to G seconds (i.e., use
+  // the equation given in step 2.3).
+  const { tcb } = fresh();
+  for (let i = 0; i < 1000; i++) measureRtt(tcb, 50);
+  assert(tcb.rttVarMs < 0.001);
+  assertEquals(Math.round(tcb.rtoMs), 250);
+  const short = fresh({ rtoMinMs: 1 });
+  for (let i = 0; i < 1000; i++) measureRtt(short.tcb, 50);
+  assertEquals(Math.round(short.tcb.rtoMs), 51); // the clock's own grain
+});
+
+Deno.test("RTT: a sample each round trip, with timestamps and without", () => {
+  //= rfc6298#3 type=test
+  // A TCP implementation MUST take at least one RTT measurement per RTT (unless that is not possible per Karn's algorithm).
+  for (const syn of [mss(1000), [...mss(1000), ...stamps(1000, 0)]]) {
+    const peer = Peer.accepted({ syn });
+    for (let round = 0, rtt = 10; round < 20; round++, rtt += 10) {
+      peer.write(900);
+      peer.pass(rtt);
+      const before = peer.tcb.srttMs;
+      peer.send({ ack: 1 + peer.tcb.info().bytesSent });
+      assert(peer.tcb.srttMs > before, `no sample in round ${round}`);
+    }
+  }
 });

@@ -104,6 +104,8 @@ Deno.test("TS.Recent follows only segments that begin at or before what was ackn
 });
 
 Deno.test("an acknowledgment of what was never sent is answered and dropped; a very old one too", () => {
+  //= rfc5961#5.2 type=test
+  // TCP stacks that implement this mitigation MUST add an additional input check to any incoming segment.
   //= rfc9293#3.10.7.4 type=test
   // If the ACK acks something not yet sent (SEG.ACK > SND.NXT), then send an ACK, drop the segment, and return.
   const peer = Peer.accepted({ window: 1000 });
