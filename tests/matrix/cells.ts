@@ -4,7 +4,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { ManualClock, type NetStack, Network, type TcpConn } from "../../mod.ts";
+import { ManualClock, type NetStack, Network, type TcpConn, type TcpOptions } from "../../mod.ts";
 
 /** Shares of packets lost, each way. */
 export const LOSSES = [0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3] as const;
@@ -24,12 +24,29 @@ export const BYTES = 10 * 1024 * 1024;
 
 export type Condition = keyof typeof CONDITIONS;
 
+/** Senders that differ from the default, for the comparison at 32 KiB and 100 ms. */
+export const SENDERS: Record<string, TcpOptions> = {
+  default: {},
+  "for lossy paths": { rtoMinMs: 40, thinLinearTimeouts: true },
+  "fixed window": {
+    congestionControl: () => ({
+      name: "fixed",
+      onAck: (state) => void (state.cwnd = ALL),
+      onLoss: () => ALL,
+      onTimeout: () => ALL,
+    }),
+  },
+};
+const ALL = 1 << 29;
+
 export interface Cell {
   condition: Condition;
   /** Index into {@link LOSSES}; so the others. */
   loss: number;
   window: number;
   rtt: number;
+  /** One of {@link SENDERS}; without: the default. */
+  sender?: string;
 }
 
 /** Every cell, in the order of the table. */
@@ -43,6 +60,12 @@ export function allCells(): Cell[] {
     }
   }
   return cells;
+}
+
+/** The cells beside smoltcp, of every sender but the default, which is in {@link allCells}. */
+export function compared(): Cell[] {
+  const senders = Object.keys(SENDERS).slice(1);
+  return senders.flatMap((sender) => LOSSES.map((_, loss) => ({ condition: "plain" as const, loss, window: 1, rtt: 2, sender })));
 }
 
 /** A place in the list of all cells, which seeds the cell too. */
@@ -81,7 +104,7 @@ export async function runCell(cell: Cell, bytes: number = BYTES): Promise<number
   using net = new Network({ clock: new ManualClock(), seed: 1 + indexOf(cell) });
   // Only patience is not Linux's default: at 30 % each way fifteen retransmissions in a row may well be lost.
   const tcp = { userTimeoutMs: 24 * 3_600_000 };
-  const alice = net.host("alice", { address: "10.0.0.1/24", tcp });
+  const alice = net.host("alice", { address: "10.0.0.1/24", tcp: { ...tcp, ...SENDERS[cell.sender ?? "default"] } });
   const bob = net.host("bob", { address: "10.0.0.2/24", tcp: { ...tcp, receiveBufferMax: WINDOWS[cell.window] } });
   net.link(alice, bob, { ...CONDITIONS[cell.condition], delay: RTTS[cell.rtt] / 2, loss: LOSSES[cell.loss] });
   return await net.run(async () => {
@@ -119,9 +142,9 @@ const scope = self as unknown as { onmessage?: (event: MessageEvent<Cell>) => vo
 if ("WorkerGlobalScope" in globalThis) {
   scope.onmessage = async ({ data }) => {
     try {
-      scope.postMessage!({ cell: data, rate: await runCell(data) });
+      scope.postMessage!({ rate: await runCell(data) });
     } catch (error) {
-      scope.postMessage!({ cell: data, error: String(error) });
+      scope.postMessage!({ error: String(error) });
     }
   };
 }

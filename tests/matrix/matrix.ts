@@ -7,35 +7,41 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { allCells, type Cell, type Condition, CONDITIONS, indexOf, LOSSES, RTTS, WINDOWS } from "./cells.ts";
+import { allCells, type Cell, compared, type Condition, CONDITIONS, indexOf, LOSSES, RTTS, SENDERS, WINDOWS } from "./cells.ts";
 
 const WORKERS = 2;
 const TABLE = new URL("matrix.json", import.meta.url);
 /** smoltcp with a window of 32 KiB and a round trip of 100 ms, in bytes a second; nothing was measured at 0.1 and 2 %. */
 export const SMOLTCP: readonly (number | null)[] = [322_945, null, 219_671, null, 76_626, 37_775, 6_079, 1_156];
 
-/** Bytes a second, in the order of `allCells()`. */
+/** Bytes a second, in the order of {@link everyCell}. */
 export function committed(): number[] {
   return JSON.parse(Deno.readTextFileSync(TABLE)) as number[];
 }
 
+/** The matrix, and behind it the other senders. */
+export function everyCell(): Cell[] {
+  return [...allCells(), ...compared()];
+}
+
 /** Runs the cells, two at a time. */
-export async function runAll(cells: readonly Cell[], onCell: (cell: Cell, rate: number) => void): Promise<void> {
+export async function runAll(cells: readonly Cell[], onCell: (index: number, rate: number) => void): Promise<void> {
   let next = 0;
   const lane = async () => {
     const worker = new Worker(import.meta.resolve("./cells.ts"), { type: "module" });
     try {
       while (next < cells.length) {
-        const answer = await new Promise<{ cell: Cell; rate: number; error?: string }>((resolve, reject) => {
+        const index = next++;
+        const answer = await new Promise<{ rate: number; error?: string }>((resolve, reject) => {
           worker.onmessage = (event) => resolve(event.data);
           worker.onerror = (event) => {
             event.preventDefault();
             reject(new Error(event.message));
           };
-          worker.postMessage(cells[next++]);
+          worker.postMessage(cells[index]);
         });
         if (answer.error !== undefined) throw new Error(answer.error);
-        onCell(answer.cell, answer.rate);
+        onCell(index, answer.rate);
       }
     } finally {
       worker.terminate();
@@ -66,12 +72,15 @@ export function render(rates: readonly number[]): string {
     }
   }
   const from = indexOf({ condition: "plain", window: 1, rtt: 2, loss: 0 });
-  const ours = rates.slice(from, from + LOSSES.length);
   lines.push("", "beside smoltcp, 32 KiB and 100 ms (the window's ceiling is 327,680)");
   row(["", ...head]);
   row(["smoltcp", ...SMOLTCP.map((rate) => rate ?? "-")]);
-  row(["ours", ...ours]);
-  row(["ratio", ...SMOLTCP.map((rate, i) => rate === null ? "-" : (ours[i] / rate).toFixed(2))]);
+  Object.keys(SENDERS).forEach((sender, i) => {
+    const at = i === 0 ? from : allCells().length + (i - 1) * LOSSES.length;
+    const ours = rates.slice(at, at + LOSSES.length);
+    row([sender, ...ours]);
+    row(["ratio", ...SMOLTCP.map((rate, loss) => rate === null ? "-" : (ours[loss] / rate).toFixed(2))]);
+  });
   return lines.join("\n");
 }
 
@@ -87,12 +96,12 @@ async function main(): Promise<number> {
     console.log("usage: deno task matrix [--update] [--json]");
     return 0;
   }
-  const cells = allCells();
+  const cells = everyCell();
   const rates: number[] = new Array(cells.length).fill(0);
   let done = 0;
   const progress = Deno.stderr.isTerminal();
-  await runAll(cells, (cell, rate) => {
-    rates[indexOf(cell)] = rate;
+  await runAll(cells, (index, rate) => {
+    rates[index] = rate;
     done++;
     if (progress) Deno.stderr.writeSync(new TextEncoder().encode(`\r${done} of ${cells.length} cells`));
   });
