@@ -10,18 +10,13 @@ import { formatKey } from "../wire/address.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 import { readableOf, writableOf } from "./streams.ts";
-
-/** A read or write that waits. */
-interface Waiter<T> {
-  bytes: Uint8Array;
-  resolve(value: T): void;
-  reject(error: unknown): void;
-}
+import { append, NO_BYTES, rejectAll, type Waiter, withoutFirst } from "./waiters.ts";
 
 /** What {@link Owner} does for a connection; in an object of its own, so that its methods aren't on the public face. */
 class Owner implements SocketOwner, Failable {
-  readonly reads: Waiter<number | null>[] = [];
-  readonly writes: (Waiter<number> | (() => void))[] = [];
+  /** The last of those that wait, see `waiters.ts`. */
+  reads: Waiter<number | null> | null = null;
+  writes: Waiter<number> | null = null;
   /** The pending error was given to somebody: from then on reads say the end and writes a broken pipe, as on Linux. */
   reported = false;
   /** Why the whole stack ended, which counts more than what the socket says. */
@@ -52,8 +47,8 @@ class Owner implements SocketOwner, Failable {
 
   onEvents(events: number): void {
     const over = (events & (EVENT_ERROR | EVENT_CLOSED)) !== 0;
-    if (this.reads.length > 0 && (over || (events & EVENT_READABLE) !== 0)) this.#serveReads();
-    if (this.writes.length > 0 && (over || (events & EVENT_WRITABLE) !== 0)) this.serveWrites();
+    if (this.reads !== null && (over || (events & EVENT_READABLE) !== 0)) this.#serveReads();
+    if (this.writes !== null && (over || (events & EVENT_WRITABLE) !== 0)) this.serveWrites();
     if (over) this.end();
   }
 
@@ -86,10 +81,8 @@ class Owner implements SocketOwner, Failable {
   }
 
   #serveReads(): void {
-    const { reads } = this;
-    let served = 0;
-    while (served < reads.length) {
-      const waiter = reads[served];
+    while (this.reads !== null) {
+      const waiter = this.reads.next!;
       try {
         const count = this.tryRead(waiter.bytes);
         if (count === EAGAIN) break;
@@ -97,44 +90,34 @@ class Owner implements SocketOwner, Failable {
       } catch (error) {
         waiter.reject(error);
       }
-      served++;
+      this.reads = withoutFirst(this.reads);
     }
-    if (served === 1) reads.shift();
-    else if (served > 0) reads.splice(0, served);
   }
 
   serveWrites(): void {
-    const { writes } = this;
-    let served = 0;
-    while (served < writes.length) {
-      const waiter = writes[served];
-      if (typeof waiter === "function") {
-        waiter();
-      } else {
-        try {
-          const count = this.tryWrite(waiter.bytes);
-          if (count === 0) break;
-          waiter.resolve(count);
-        } catch (error) {
-          waiter.reject(error);
-        }
+    while (this.writes !== null) {
+      const waiter = this.writes.next!;
+      try {
+        // One without bytes waits for its turn alone.
+        const count = waiter.bytes.byteLength === 0 ? 1 : this.tryWrite(waiter.bytes);
+        if (count === 0) break;
+        waiter.resolve(count);
+      } catch (error) {
+        waiter.reject(error);
       }
-      served++;
+      this.writes = withoutFirst(this.writes);
     }
-    if (served === 1) writes.shift();
-    else if (served > 0) writes.splice(0, served);
   }
 
   get waiting(): boolean {
-    return this.reads.length > 0 || this.writes.length > 0;
+    return this.reads !== null || this.writes !== null;
   }
 
   cancel(error: Error): void {
-    for (const waiter of this.reads.splice(0)) waiter.reject(error);
-    for (const waiter of this.writes.splice(0)) {
-      if (typeof waiter === "function") waiter();
-      else waiter.reject(error);
-    }
+    const { reads, writes } = this;
+    this.reads = this.writes = null;
+    rejectAll(reads, error);
+    rejectAll(writes, error);
   }
 }
 
@@ -161,8 +144,8 @@ export class TcpConn implements Deno.TcpConn {
   readonly #socket: TcpSocket;
   readonly #owner: Owner;
   readonly #pump: SocketPump;
-  readonly #localAddr: Deno.NetAddr;
-  readonly #remoteAddr: Deno.NetAddr;
+  #localAddr: Deno.NetAddr | null = null;
+  #remoteAddr: Deno.NetAddr | null = null;
   #isClosed = false;
   #shut = false;
   #closedPromise: Promise<void> | null = null;
@@ -175,18 +158,18 @@ export class TcpConn implements Deno.TcpConn {
     this.#pump = pump;
     this.#owner = new Owner(socket, pump);
     socket.owner = this.#owner;
-    this.#localAddr = { transport: "tcp", hostname: formatKey(socket.localKey), port: socket.localPort };
-    this.#remoteAddr = { transport: "tcp", hostname: formatKey(socket.remoteKey), port: socket.remotePort };
   }
 
   /** The address of this end. */
   get localAddr(): Deno.NetAddr {
-    return this.#localAddr;
+    const { localKey, localPort } = this.#socket;
+    return this.#localAddr ??= { transport: "tcp", hostname: formatKey(localKey), port: localPort };
   }
 
   /** The address of the other end. */
   get remoteAddr(): Deno.NetAddr {
-    return this.#remoteAddr;
+    const { remoteKey, remotePort } = this.#socket;
+    return this.#remoteAddr ??= { transport: "tcp", hostname: formatKey(remoteKey), port: remotePort };
   }
 
   /** The connection's figures, as `ss -i` shows them. Times in milliseconds, sizes in bytes. Also after `close()`. */
@@ -205,7 +188,7 @@ export class TcpConn implements Deno.TcpConn {
     if (p.byteLength === 0) return Promise.resolve(0);
     if (this.#isClosed) return Promise.reject(badResource());
     const owner = this.#owner;
-    if (owner.reads.length === 0) {
+    if (owner.reads === null) {
       try {
         const count = owner.tryRead(p);
         if (count !== EAGAIN) {
@@ -216,7 +199,9 @@ export class TcpConn implements Deno.TcpConn {
         return Promise.reject(error);
       }
     }
-    return new Promise((resolve, reject) => owner.reads.push({ bytes: p, resolve, reject }));
+    return new Promise((resolve, reject) => {
+      owner.reads = append(owner.reads, { bytes: p, resolve, reject, next: null });
+    });
   }
 
   /**
@@ -230,7 +215,7 @@ export class TcpConn implements Deno.TcpConn {
     if (this.#isClosed) return Promise.reject(badResource());
     if (p.byteLength === 0) return Promise.resolve(0);
     const owner = this.#owner;
-    if (owner.writes.length === 0) {
+    if (owner.writes === null) {
       try {
         const count = owner.tryWrite(p);
         if (count > 0) {
@@ -241,7 +226,9 @@ export class TcpConn implements Deno.TcpConn {
         return Promise.reject(error);
       }
     }
-    return new Promise((resolve, reject) => owner.writes.push({ bytes: p, resolve, reject }));
+    return new Promise((resolve, reject) => {
+      owner.writes = append(owner.writes, { bytes: p, resolve, reject, next: null });
+    });
   }
 
   /**
@@ -258,16 +245,18 @@ export class TcpConn implements Deno.TcpConn {
       this.#socket.shutdownWrite();
       this.#pump.schedule();
     };
-    if (this.#owner.writes.length === 0) {
+    const owner = this.#owner;
+    if (owner.writes === null) {
       shut();
       return Promise.resolve();
     }
-    return new Promise((resolve) =>
-      this.#owner.writes.push(() => {
+    return new Promise((done) => {
+      const resolve = () => {
         shut();
-        resolve();
-      })
-    );
+        done();
+      };
+      owner.writes = append(owner.writes, { bytes: NO_BYTES, resolve, reject: resolve, next: null });
+    });
   }
 
   /**
@@ -324,7 +313,7 @@ export class TcpConn implements Deno.TcpConn {
     return this.#readable ??= readableOf({
       isClosed: () => this.#isClosed,
       tryRead: (into) => {
-        const count = this.#owner.reads.length > 0 ? EAGAIN : this.#owner.tryRead(into);
+        const count = this.#owner.reads !== null ? EAGAIN : this.#owner.tryRead(into);
         this.#pump.touch();
         return count;
       },

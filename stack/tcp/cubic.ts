@@ -18,7 +18,8 @@ const ALPHA = (3 * (1 - BETA)) / (1 + BETA);
 
 export class Cubic implements CongestionControl {
   readonly name = "cubic";
-  readonly #hystart = new HyStart();
+  /** From the first acknowledgment in slow start on: an idle connection has none. */
+  #hystartMade: HyStart | null = null;
   /** Window before the last reduction, in segments, and where the present epoch began. */
   #wMax = 0;
   #k = 0;
@@ -28,6 +29,10 @@ export class Cubic implements CongestionControl {
   #cwndPrior = 0;
   /** Fractions of bytes not yet added to the window. */
   #credit = 0;
+
+  get #hystart(): HyStart {
+    return this.#hystartMade ??= new HyStart();
+  }
 
   onAck(state: CongestionState, acked: number, now: number): void {
     if (state.cwnd < state.ssthresh) {

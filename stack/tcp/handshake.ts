@@ -129,7 +129,9 @@ export function sendSyn(tcp: Tcp, tcb: Tcb, now: number): number {
   const window = Math.min(65535, tcb.receiveLimit);
   wire.emit(view, at, (tcb.localPort << 16) | tcb.remotePort, tcb.iss, received ? tcb.rcvNxt : 0, length, flags, window);
   sealChecksum(tx, tcb.path, PROTO_TCP, wire.CHECKSUM);
-  const code = tcp.ip.send(tcb.path, PROTO_TCP, tx, tcb.sendOptions);
+  tcp.sendOptions.ttl = options.ttl ?? 64;
+  tcp.sendOptions.tos = options.tos ?? 0;
+  const code = tcp.ip.send(tcb.path, PROTO_TCP, tx, tcp.sendOptions);
   if (code === EAGAIN) {
     tcb.synNow = true;
     return code;

@@ -245,7 +245,8 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
       tcb.ecnCwr = false;
     }
   }
-  tcb.sendOptions.tos = tos;
+  tcp.sendOptions.ttl = tcb.options.ttl ?? 64;
+  tcp.sendOptions.tos = tos;
   tx.length = headerLength;
   const window = windowField(tcb);
   const urgent = tcb.sendingUrgent ? urgentPointer(tcb, seq) : 0;
@@ -253,7 +254,7 @@ export function sendSegment(tcp: Tcp, tcb: Tcb, seq: number, data: number, flags
   wire.emit(view, at, (tcb.localPort << 16) | tcb.remotePort, seq, tcb.rcvNxt, headerLength, flags, window);
   if (urgent !== 0) view.setUint16(at + wire.URGENT, urgent);
   sealChecksum(tx, tcb.path, PROTO_TCP, wire.CHECKSUM);
-  const code = tcp.ip.send(tcb.path, PROTO_TCP, tx, tcb.sendOptions);
+  const code = tcp.ip.send(tcb.path, PROTO_TCP, tx, tcp.sendOptions);
   if (code === EAGAIN) return code;
   // Any other failure is a frame that got lost: retransmission deals with it, and the code is kept as a soft error.
   if (code === EMSGSIZE) tcp.renewPath(tcb);

@@ -47,7 +47,6 @@ export function setTcpOptions(tcb: Tcb, options: TcpOptions): number {
   tcb.sendLimit = Math.min(tcb.sendLimit, tcb.sendBufferMax);
   tcb.receiveLimit = Math.min(tcb.receiveLimit, tcb.receiveBufferMax);
   if (options.maxSegmentSize !== undefined) updateSendMss(tcb);
-  if (options.ttl !== undefined) tcb.sendOptions.ttl = options.ttl;
   if (options.congestionControl !== undefined) tcb.congestion = congestionControl(options.congestionControl);
   return OK;
 }

@@ -7,7 +7,7 @@
  * @module
  */
 import { ECONNABORTED, EINVAL, ENOTCONN, OK } from "../codes.ts";
-import type { Path, SendOptions } from "../ip/types.ts";
+import type { Path } from "../ip/types.ts";
 import { closeSocket, receiveBytes, sendBytes } from "./calls.ts";
 import type { CongestionControl, CongestionState } from "./congestion.ts";
 import { congestionControl } from "./controls.ts";
@@ -130,12 +130,11 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   keepAliveIntervalMs: number;
   keepAliveCount: number;
   userTimeoutMs: number;
-  readonly sendOptions: SendOptions;
 
   // Congestion and loss.
   cwnd = 0;
   ssthresh = 0x7fffffff;
-  congestion: CongestionControl;
+  #congestion: CongestionControl | null = null;
   recovery = OPEN;
   recoverPoint = 0;
   sackedBytes = 0;
@@ -251,10 +250,19 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     this.keepAliveIntervalMs = options.keepAliveIntervalMs ?? 75_000;
     this.keepAliveCount = options.keepAliveCount ?? 9;
     this.userTimeoutMs = options.userTimeoutMs ?? 0;
-    this.sendOptions = { ttl: options.ttl ?? 64, tos: options.tos ?? 0, dontFragment: true };
-    this.congestion = congestionControl(options.congestionControl);
+    // The user's own function may throw: that is the caller's, not a frame's.
+    if (typeof options.congestionControl === "function") this.#congestion = options.congestionControl();
     this.sendLimit = Math.min(SEND_BUFFER_FIRST, this.sendBufferMax);
     this.receiveLimit = Math.min(RECEIVE_BUFFER_FIRST, this.receiveBufferMax);
+  }
+
+  /** Made when it is first needed: a connection that never sent anything has none. */
+  get congestion(): CongestionControl {
+    return this.#congestion ??= congestionControl(this.options.congestionControl);
+  }
+
+  set congestion(congestion: CongestionControl) {
+    this.#congestion = congestion;
   }
 
   get sendBufferMax(): number {

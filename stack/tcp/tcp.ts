@@ -13,6 +13,7 @@ import {
   type PacketError,
   type Path,
   PROTO_TCP,
+  type SendOptions,
   type Transport,
 } from "../ip/types.ts";
 import { empty } from "../wire/copy.ts";
@@ -81,6 +82,8 @@ export class Tcp implements TcpLayer, Transport {
   readonly table: ConnectionTable<Tcb>;
   readonly secret: Secret;
   readonly fastOpenCache: FastOpenCache = new FastOpenCache();
+  /** Of the frame that is sent now. */
+  readonly sendOptions: SendOptions = { ttl: 64, tos: 0, dontFragment: true };
   readonly share: ReceiveShare = new ReceiveShare();
   readonly spares: Spares = new Spares();
   readonly starving: Starving = new Starving();
