@@ -11,6 +11,7 @@
  *
  * @module
  */
+import { delay } from "@std/async/delay";
 import { parseArgs } from "@std/cli/parse-args";
 import { findEnclosure } from "../../examples/demo/enclosure.ts";
 import { setLoopbackUp } from "../testing/loopback.ts";
@@ -26,6 +27,9 @@ const USAGE = `usage: bench.ts [--quick] [--rounds 5] [--seconds 1] [--only NAME
 const BASELINE = `${ROOT}tests/bench/baseline.json`;
 const IDLE_CONNECTIONS = 10_000;
 const IDLE_WARM_UP = 500;
+const IDLE_MS = 2000;
+/** What a burst left behind is cleared away first: V8 collects for a second or two. */
+const SETTLE_MS = 1500;
 /** How a failure begins that concerns the whole server. */
 const ABSENT = "not measured: ";
 
@@ -42,16 +46,49 @@ function memoryOf(pid: number): number {
   return Number(Deno.readTextFileSync(`/proc/${pid}/status`).match(/VmRSS:\s+(\d+)/)?.[1] ?? 0) * 1024;
 }
 
+/** Processor time of all threads of a process, in milliseconds: schedstat counts nanoseconds, where stat has only ticks. */
+function busyMs(pid: number): number {
+  let ns = 0;
+  for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+    try {
+      ns += Number(Deno.readTextFileSync(`/proc/${pid}/task/${name}/schedstat`).split(" ")[0]);
+    } catch { /* a thread that has ended */ }
+  }
+  return ns / 1e6;
+}
+
+/** How busy a process is that has nothing to do, in percent. */
+async function idlePercent(pid: number): Promise<number> {
+  await delay(SETTLE_MS);
+  const before = busyMs(pid);
+  await delay(IDLE_MS);
+  return (busyMs(pid) - before) / IDLE_MS * 100;
+}
+
 /** Time and memory of a fresh server, and what idle connections add, after some that were opened and closed before. */
 async function footprint(tools: Tools, entry: Entry, idle: number): Promise<Footprint> {
   await using world = await entry.start();
   const { pid, client, firstAnswerMs } = world;
   const firstAnswerMiB = memoryOf(pid) / 2 ** 20;
+  const idleAlone = await idlePercent(pid);
   await withIdle(tools, client, IDLE_WARM_UP, () => Promise.resolve());
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await delay(300);
   const before = memoryOf(pid);
-  const [connections, after] = await withIdle(tools, client, idle, () => Promise.resolve(memoryOf(pid)));
-  return { firstAnswerMs, firstAnswerMiB, bytesPerConnection: (after - before) / connections, connections };
+  const [connections, [added, idleOpenPercent]] = await withIdle(
+    tools,
+    client,
+    idle,
+    async () => [memoryOf(pid) - before, await idlePercent(pid)] as const,
+  );
+  return {
+    firstAnswerMs,
+    firstAnswerMiB,
+    idlePercent: idleAlone,
+    idleOpenPercent,
+    connectionsMiB: added / 2 ** 20,
+    bytesPerConnection: added / connections,
+    connections,
+  };
 }
 
 async function measureWorld(tools: Tools, entry: Entry, round: number, options: Options, results: Results): Promise<void> {

@@ -83,6 +83,9 @@ export function summarize(results: Results, about: Pick<Summary, "client" | "rou
     footprints[server] = {
       firstAnswerMs: of((footprint) => footprint.firstAnswerMs),
       firstAnswerMiB: of((footprint) => footprint.firstAnswerMiB),
+      idlePercent: of((footprint) => footprint.idlePercent),
+      idleOpenPercent: of((footprint) => footprint.idleOpenPercent),
+      connectionsMiB: of((footprint) => footprint.connectionsMiB),
       bytesPerConnection: of((footprint) => footprint.bytesPerConnection),
       connections: of((footprint) => footprint.connections),
     };
@@ -167,6 +170,9 @@ function printFootprints(footprints: Record<string, Footprint>): void {
   printRows("process", names, [
     ["start to first answer, ms", (name) => footprints[name].firstAnswerMs.toFixed(0)],
     ["memory then, MiB", (name) => footprints[name].firstAnswerMiB.toFixed(1)],
+    ["processor when idle, %", (name) => short(footprints[name].idlePercent)],
+    ["processor with idle connections, %", (name) => short(footprints[name].idleOpenPercent)],
+    ["memory of the idle connections, MiB", (name) => short(footprints[name].connectionsMiB)],
     ["memory per idle connection, bytes", (name) => short(footprints[name].bytesPerConnection)],
     ["  of so many connections", (name) => short(footprints[name].connections)],
   ]);

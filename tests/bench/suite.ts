@@ -61,6 +61,11 @@ export interface Footprint {
   firstAnswerMs: number;
   /** Resident then. */
   firstAnswerMiB: number;
+  /** Processor time of a server that nobody talks to, in percent of one processor; and with all the connections open. */
+  idlePercent: number;
+  idleOpenPercent: number;
+  /** What all of `connections` add, in MiB. */
+  connectionsMiB: number;
   /** What each of `connections` open connections without traffic adds to the resident memory. */
   bytesPerConnection: number;
   connections: number;
