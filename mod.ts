@@ -88,4 +88,20 @@ export type { WorkerStackOptions, WorkerStatistics } from "./workers/options.ts"
 export type { ModuleDeviceOptions, WorkerDeviceOptions, WorkerNetOptions } from "./workers/messages.ts";
 export type { SlotStatistics } from "./workers/slots.ts";
 export { TunDevice } from "./drivers/tun.ts";
+export { QemuStreamDevice } from "./drivers/qemu_stream.ts";
+export type { QemuAddress, QemuStreamOptions } from "./drivers/qemu_stream.ts";
+export { type DatagramEnd, QemuDatagramDevice, type QemuDatagramOptions } from "./drivers/qemu_datagram.ts";
+export { VhostUserDevice, type VhostUserOptions } from "./drivers/virtio/vhost_back_end.ts";
+export type { RingDevice } from "./drivers/virtio/ring_device.ts";
+export { Gateway, type GatewayOptions, type GatewayStatistics, type PortForward } from "./gateway/gateway.ts";
+export { type DhcpLease, type DhcpOptions, DhcpServer } from "./gateway/dhcp_server.ts";
+export {
+  intercept,
+  type InterceptedConnection,
+  type InterceptedDatagrams,
+  type InterceptHandlers,
+  type Interception,
+  type InterceptStatistics,
+  type UNREACHABLE,
+} from "./stack/host/intercept.ts";
 export type { Descriptor, NamespaceReference, TunDescriptor } from "./drivers/linux_types.ts";

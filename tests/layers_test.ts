@@ -33,12 +33,17 @@ const ROOMS: { room: RegExp; may: RegExp[] }[] = [
   },
   // A host in a worker is a device and a host and the way between two threads: it stands above both, and reaches no libc itself.
   { room: /^workers\//, may: [/^workers\//, /^drivers\//, /^stack\//] },
-  { room: /^mod\.ts$/, may: [/^workers\//, /^drivers\//, /^stack\//] },
+  // A gateway is a host and what carries its guests' flows on: it stands above the stack, and is given its device.
+  { room: /^gateway\//, may: [/^gateway\//, /^stack\//, /^node:/] },
+  { room: /^mod\.ts$/, may: [/^workers\//, /^gateway\//, /^drivers\//, /^stack\//] },
   { room: /^examples\//, may: [/^examples\//, /^mod\.ts$/, /^@std\//, /^node:/] },
 ];
 
 function files(): string[] {
-  return ["mod.ts", ...["ffi", "stack", "drivers", "workers", "examples"].flatMap((folder) => [...sourceFiles(folder)])];
+  return [
+    "mod.ts",
+    ...["ffi", "stack", "drivers", "workers", "gateway", "examples"].flatMap((folder) => [...sourceFiles(folder)]),
+  ];
 }
 
 /** Imports that leave a room by a wall, as "file -> import". */

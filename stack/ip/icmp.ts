@@ -39,6 +39,7 @@ export class Icmp implements Transport {
     dropTruncated: 0,
     dropChecksum: 0,
     dropEchoBroadcast: 0,
+    dropEchoForeign: 0,
     dropType: 0,
     dropQuote: 0,
     dropUnsolicited: 0,
@@ -191,6 +192,12 @@ export class Icmp implements Transport {
     if (packet.cast !== CAST_UNICAST) {
       counts.echoRequests--;
       counts.dropEchoBroadcast++;
+      return;
+    }
+    if (this.#layer.anyAddress && this.#layer.local.kind(packet.dstKey) !== KIND_LOCAL) {
+      // Whether that host is there is not for us to say.
+      counts.echoRequests--;
+      counts.dropEchoForeign++;
       return;
     }
     //= rfc1122#3.2.2.6

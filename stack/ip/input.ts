@@ -182,7 +182,8 @@ export class Input {
     if (isLoopback(destination)) return looped ? CAST_UNICAST : MARTIAN;
     if (destination >>> 24 === 0 || destination >>> 28 === 15) return MARTIAN;
     // Our address may have gone while the packet waited on the loop-back device.
-    return looped ? MARTIAN : FOREIGN;
+    if (looped) return MARTIAN;
+    return layer.anyAddress ? CAST_UNICAST : FOREIGN;
   }
 
   #optionsValid(packet: Packet): boolean {

@@ -4,7 +4,7 @@
  * @module
  */
 import { EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENETDOWN, ENOBUFS, ENODEV, OK } from "../codes.ts";
-import { type Device, TxFrame } from "../device.ts";
+import { type Device, type FrameMemory, RX_CHECKSUM_VALID, TxFrame } from "../device.ts";
 import { broadcastOf, formatMac, isLoopback, isMulticast, isUnicast, LIMITED_BROADCAST, maskOf } from "../wire/address.ts";
 import { ICMP_UNREACHABLE } from "../wire/icmp.ts";
 import { AddressTable, KIND_LOCAL, KIND_NONE } from "./addresses.ts";
@@ -57,6 +57,8 @@ export class InternetLayer implements types.Internet {
   readonly tx: TxFrame = new TxFrame();
   readonly interfaces: LinkInterface[] = [];
   onConflict: (key: number, interfaceIndex: number, mac: Uint8Array) => void = () => {};
+
+  anyAddress = false;
 
   /** @ignore The parts, for each other. */
   readonly local: AddressTable = new AddressTable();
@@ -126,6 +128,7 @@ export class InternetLayer implements types.Internet {
   isLocal(key: number, any = false): boolean {
     const kind = this.local.kind(key);
     if (kind === KIND_LOCAL || isLoopback(key)) return true;
+    if (this.anyAddress && kind === KIND_NONE && isUnicast(key)) return true;
     if (!any) return false;
     if (kind !== KIND_NONE || key === LIMITED_BROADCAST) return true;
     return isMulticast(key) && this.interfaces.some((iface) => this.igmp.isMember(iface.index, key));
@@ -139,6 +142,15 @@ export class InternetLayer implements types.Internet {
   doubt(path: types.Path): void {
     const { neighbor, iface } = path as PathImpl;
     if (neighbor !== null) iface.neighbors.doubt(neighbor);
+  }
+
+  inject(interfaceIndex: number, memory: FrameMemory, length: number): void {
+    const iface = this.byIndex(interfaceIndex);
+    if (iface !== undefined) this.input.packet(iface, memory, 0, length, RX_CHECKSUM_VALID, 0, types.CAST_UNICAST);
+  }
+
+  reject(interfaceIndex: number, memory: FrameMemory, code: number): void {
+    this.errors.send(this.input.describe(memory, 0, interfaceIndex), ICMP_UNREACHABLE, code);
   }
 
   // --- interfaces and addresses

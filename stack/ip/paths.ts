@@ -4,7 +4,7 @@
  * @module
  */
 import { EADDRNOTAVAIL, ENETUNREACH, OK } from "../codes.ts";
-import { broadcastOf, isLoopback, isMulticast, LIMITED_BROADCAST, LOOPBACK } from "../wire/address.ts";
+import { broadcastOf, isLoopback, isMulticast, isUnicast, LIMITED_BROADCAST, LOOPBACK } from "../wire/address.ts";
 import { KIND_BROADCAST, KIND_LOCAL } from "./addresses.ts";
 import type { LinkInterface } from "./interface.ts";
 import type { InternetLayer } from "./internet.ts";
@@ -85,7 +85,8 @@ export class Paths {
     const layer = this.#layer;
     if (remote === ANY) return ENETUNREACH;
     const kind = layer.local.kind(remote);
-    if (local !== ANY && !isLoopback(local) && layer.local.kind(local) !== KIND_LOCAL) return EADDRNOTAVAIL;
+    const foreign = local !== ANY && !isLoopback(local) && layer.local.kind(local) !== KIND_LOCAL;
+    if (foreign && !(layer.anyAddress && isUnicast(local))) return EADDRNOTAVAIL;
     if (kind === KIND_LOCAL || isLoopback(remote)) {
       this.#set(layer.loopInterface, remote, CAST_UNICAST);
       return OK;

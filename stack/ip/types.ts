@@ -227,6 +227,15 @@ export interface Internet extends IpLayer {
   onEcho: (reply: EchoReply) => void;
   /** An address conflict was seen (RFC 5227 2.4). */
   onConflict: (key: number, interfaceIndex: number, mac: Uint8Array) => void;
+  /**
+   * Packets to any unicast address are for this host, and it may send from any (Linux's AnyIP and transparent sockets): for a
+   * gateway that carries connections on by itself. Pings are answered for the host's own addresses only.
+   */
+  anyAddress: boolean;
+  /** Takes a packet at the beginning of `memory` as if the interface had received it; its checksums were verified before. */
+  inject(interfaceIndex: number, memory: FrameMemory, length: number): void;
+  /** Answers a packet that was kept with "destination unreachable" and a code. */
+  reject(interfaceIndex: number, memory: FrameMemory, code: number): void;
   /** Delivers what waits on the inner loop-back device, at most `budget` packets. Returns how many. */
   pump(budget: number): number;
   nextDeadline(): number;

@@ -25,7 +25,13 @@ export function noConnection(tcp: Tcp, packet: Packet, seg: Segment, now: number
     tcp.statistics.resetsIgnored++;
     return;
   }
-  const listener = tcp.listeners.find(packet.dstKey, seg.dstPort);
+  let listener = tcp.listeners.find(packet.dstKey, seg.dstPort);
+  if (listener === null && tcp.intercept !== null) {
+    const begins = (seg.flags & (wire.SYN | wire.ACK | wire.FIN)) === wire.SYN;
+    const verdict = tcp.intercept(packet, seg.srcPort, seg.dstPort, begins);
+    if (verdict === undefined) return;
+    listener = verdict as Listener | null;
+  }
   if (listener === null) {
     tcp.statistics.noListener++;
     return resetStray(tcp, packet, seg);

@@ -96,6 +96,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly #defaults: TcpOptions;
   readonly #segment = new Segment();
   readonly listeners: ListenerTable = new ListenerTable();
+  intercept: TcpLayer["intercept"] = null;
   readonly #timers = new TimerHeap<Tcb>();
   readonly #ports: PortAllocator;
   readonly #timeWaits = new TimeWaits(this);
@@ -225,7 +226,8 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   #renews(tcb: Tcb, seg: Segment): boolean {
-    if (!this.#timeWaits.renewedBy(tcb, seg) || this.listeners.find(tcb.localKey, tcb.localPort) === null) return false;
+    const listener = this.intercept !== null || this.listeners.find(tcb.localKey, tcb.localPort) !== null;
+    if (!listener || !this.#timeWaits.renewedBy(tcb, seg)) return false;
     this.#timeWaits.succeed(tcb);
     return true;
   }

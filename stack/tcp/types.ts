@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Packet } from "../ip/types.ts";
 import type { CongestionControl } from "./congestion.ts";
 
 /** States, RFC 9293 3.3.2. */
@@ -361,6 +362,13 @@ export interface TcpLayer {
     now: number,
     options?: TcpOptions,
   ): TcpSocket | number;
+  /**
+   * Asked about a segment that belongs to no connection and no listener: who takes it, null to refuse it with a reset, undefined
+   * to say nothing. `begins` for a SYN. The packet is valid during the call only.
+   */
+  intercept:
+    | ((packet: Packet, sourcePort: number, destinationPort: number, begins: boolean) => TcpListenSocket | null | undefined)
+    | null;
   /** Output of the connections that changed; called at the end of a burst, and after the user wrote or read. */
   flush(now: number): void;
   /** True when `flush` has something to do. */

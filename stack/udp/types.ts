@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Packet } from "../ip/types.ts";
 
 /** Bits of `UdpSocket.events`. */
 export const EVENT_READABLE = 1;
@@ -92,6 +93,11 @@ export interface UdpLayer {
   /** Opens a socket on `localKey` (ANY for all) and `port` (0 for a free one, RFC 6056). `EADDRINUSE`, `EADDRNOTAVAIL`. */
   open(localKey: number, port: number, options?: UdpOptions): UdpSocket | number;
   sockets(): Iterable<UdpSocket>;
+  /**
+   * Asked about a datagram that no socket wants: the socket that takes it, null to refuse it, undefined to say nothing. The packet
+   * is valid during the call only.
+   */
+  intercept: ((packet: Packet, sourcePort: number, destinationPort: number) => UdpSocket | null | undefined) | null;
   /** Ends everything with `code` as the pending error. */
   shutdown(code: number): void;
 }

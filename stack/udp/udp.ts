@@ -47,6 +47,7 @@ export class Udp implements UdpLayer, Transport {
   readonly ip: UdpInternet;
   readonly table: PortTable<Socket> = new PortTable<Socket>();
   readonly pool: QueuePool = new QueuePool();
+  intercept: UdpLayer["intercept"] = null;
   readonly #sockets = new Set<Socket>();
   #ended = 0;
 
@@ -113,7 +114,12 @@ export class Udp implements UdpLayer, Transport {
       this.#toAll(packet, length, port, sourcePort);
       return;
     }
-    const socket = this.table.find(packet.dstKey, port, packet.srcKey, sourcePort);
+    let socket = this.table.find(packet.dstKey, port, packet.srcKey, sourcePort);
+    if (socket === null && this.intercept !== null) {
+      const verdict = this.intercept(packet, sourcePort, port);
+      if (verdict === undefined) return;
+      socket = verdict as Socket | null;
+    }
     if (socket === null) {
       this.statistics.noPort++;
       //= rfc1122#4.1.3.1

@@ -83,6 +83,7 @@ Deno.test("what is ignored is counted: broadcast echo, redirects, source quench,
   const { icmp: counts } = host.ip.statistics;
   const names = [
     "dropEchoBroadcast",
+    "dropEchoForeign",
     "redirectsIgnored",
     "sourceQuenchIgnored",
     "timestampIgnored",

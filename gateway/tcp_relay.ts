@@ -1,0 +1,43 @@
+/**
+ * Bytes carried between two connections until both directions have ended.
+ *
+ * @module
+ */
+/** A buffer begins small, for the many connections that carry little, and grows for those that fill it. */
+const BUFFER_MIN = 8 * 1024;
+const BUFFER_MAX = 512 * 1024;
+
+/** The two ends of a relay: connections of Deno or of a stack. */
+export interface RelayEnd {
+  read(p: Uint8Array): Promise<number | null>;
+  write(p: Uint8Array): Promise<number>;
+  closeWrite(): Promise<void>;
+  [Symbol.dispose](): void;
+}
+
+async function carry(from: RelayEnd, to: RelayEnd, count: (bytes: number) => void): Promise<void> {
+  let buffer = new Uint8Array(BUFFER_MIN);
+  for (let n = await from.read(buffer); n !== null; n = await from.read(buffer)) {
+    count(n);
+    for (let done = 0; done < n;) done += await to.write(done === 0 && n === buffer.length ? buffer : buffer.subarray(done, n));
+    if (n === buffer.length && n < BUFFER_MAX) buffer = new Uint8Array(n * 4);
+  }
+  await to.closeWrite();
+}
+
+/**
+ * Carries both ways. An end in one direction is passed on, and the other goes on; whatever fails ends both.
+ *
+ * @param count told of bytes in the direction from `a` to `b` (true) and back
+ */
+export async function relay(a: RelayEnd, b: RelayEnd, count: (forth: boolean, bytes: number) => void): Promise<void> {
+  const both = [carry(a, b, (bytes) => count(true, bytes)), carry(b, a, (bytes) => count(false, bytes))];
+  try {
+    await Promise.all(both);
+  } finally {
+    a[Symbol.dispose]();
+    b[Symbol.dispose]();
+    // The other direction fails now; nobody is interested in how.
+    await Promise.allSettled(both);
+  }
+}
