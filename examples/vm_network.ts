@@ -155,9 +155,10 @@ Deno.addSignalListener("SIGUSR2", () => {
 if (flag("json")) {
   console.log(JSON.stringify({ ready: true, address, qemu, forwards: gateway.forwards }));
 } else {
-  console.log(`ready ${address}${qemu === null ? ` on ${text("tap")}` : ""}`);
-  if (qemu !== null) console.log(`qemu-system-x86_64 ${qemu}`);
-  for (const { hostname, port } of gateway.forwards) console.log(`${hostname}:${port} leads to the guest`);
+  const lines = [`ready ${address}${qemu === null ? ` on ${text("tap")}` : ""}`];
+  if (qemu !== null) lines.push(`qemu-system-x86_64 ${qemu}`);
+  for (const { hostname, port } of gateway.forwards) lines.push(`${hostname}:${port} leads to the guest`);
+  console.log(lines.join("\n"));
 }
 
 try {

@@ -20,6 +20,8 @@ const REGION_BYTES_MAX = 2 ** 40;
 export class VhostMemory {
   readonly memory: SharedMemory = new SharedMemory();
   readonly #mappings = new Map<Region, Mapping>();
+  /** How often more a region was added: QEMU before 8.1 sends every one once for each queue pair. */
+  readonly #again = new Map<Region, number>();
   /** Regions whose owner could shorten them while we use them, which would end this process. */
   unsealed = 0;
 
@@ -34,6 +36,11 @@ export class VhostMemory {
       const [base, size, user, offset] = [0, 8, 16, 24].map((field) => addressAt(view, at + field));
       if (!(size > 0) || size > REGION_BYTES_MAX || offset > REGION_BYTES_MAX || offset % 2 !== 0) {
         throw new RangeError(`a region of ${size} bytes at offset ${offset}`);
+      }
+      const known = this.#find(base, size, user);
+      if (known !== undefined) {
+        this.#again.set(known, (this.#again.get(known) ?? 0) + 1);
+        return;
       }
       const sealed = sealSize(fd);
       if (!sealed && sealedOnly) throw new RangeError("a region whose size is not sealed");
@@ -55,14 +62,21 @@ export class VhostMemory {
   /** Takes the region described at `at` away. False if there is none like it. */
   remove(view: DataView, at: number): boolean {
     const [base, size, user] = [0, 8, 16].map((field) => addressAt(view, at + field));
-    for (const [region, mapping] of this.#mappings) {
-      if (region.base !== base || region.size !== size || region.userBase !== user) continue;
-      this.memory.remove(region);
-      this.#mappings.delete(region);
-      mapping.unmap();
+    const region = this.#find(base, size, user);
+    if (region === undefined) return false;
+    const again = this.#again.get(region) ?? 0;
+    if (again > 0) {
+      this.#again.set(region, again - 1);
       return true;
     }
-    return false;
+    this.memory.remove(region);
+    this.#mappings.get(region)!.unmap();
+    this.#mappings.delete(region);
+    return true;
+  }
+
+  #find(base: number, size: number, user: number): Region | undefined {
+    return this.memory.regions.find((one) => one.base === base && one.size === size && one.userBase === user);
   }
 
   get count(): number {
