@@ -158,7 +158,9 @@ export class Guest implements AsyncDisposable {
     const until = Date.now() + seconds * 1000;
     while (!this.#console.includes(text)) {
       if (this.#ended || Date.now() > until) {
-        throw new Error(`the guest didn't say ${JSON.stringify(text)}${this.#ended ? " and ended" : ""}:\n${this.#console.slice(-3000)}`);
+        throw new Error(
+          `the guest didn't say ${JSON.stringify(text)}${this.#ended ? " and ended" : ""}:\n${this.#console.slice(-3000)}`,
+        );
       }
       const late = Promise.withResolvers<void>();
       const timer = setTimeout(late.resolve, 1000);
