@@ -60,6 +60,9 @@ const text = (name: string) => values[name] as string | undefined;
 const list = (name: string) => (values[name] ?? []) as string[];
 const flag = (name: string) => values[name] === true;
 const address = text("address")!;
+const [own, prefixLength] = address.split("/");
+/** A namespace has nobody to ask for its address: it gets the one that DHCP gives out first. */
+const guestAddress = own.replace(/\d+$/, "15");
 const mtu = Number(values.mtu);
 const folder = Deno.env.get("XDG_RUNTIME_DIR") ?? "/tmp";
 const path = text("socket") ?? `${folder}/vm_network_${Deno.pid}.sock`;
@@ -72,6 +75,7 @@ function parseForward(given: string): PortForward {
     transport: match[1] as "tcp" | "udp" | undefined,
     hostname: match[2],
     port: Number(match[3]),
+    guest: text("tap") === undefined ? undefined : guestAddress,
     guestPort: Number(match[4]),
   };
 }
@@ -79,14 +83,11 @@ function parseForward(given: string): PortForward {
 function openTap(): Device {
   const netns = text("netns");
   const namespace = netns === undefined ? undefined : /^\d+$/.test(netns) ? { pid: Number(netns) } : netns;
-  // The guest's end gets the address that DHCP would give: a namespace has nobody to ask for it.
-  const [own, length] = address.split("/");
-  const guest = own.replace(/\d+$/, "15");
   return TapDevice.open({
     name: text("tap"),
     mtu,
     offload: flag("offload"),
-    host: { address: `${guest}/${length}`, mtu, namespace, routes: [{ destination: "default", gateway: own }] },
+    host: { address: `${guestAddress}/${prefixLength}`, mtu, namespace, routes: [{ destination: "default", gateway: own }] },
   });
 }
 
