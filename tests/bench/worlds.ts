@@ -133,7 +133,7 @@ function onTap(tools: Tools, command: string[], vnet: boolean): () => Promise<Wo
     });
 }
 
-/** slirp4netns and pasta end connections of the namespace themselves, and make new ones to the services on the host's 127.0.0.1. */
+/** Our own gateway, slirp4netns and pasta end connections of the namespace themselves, and make new ones to the services on the host's 127.0.0.1. */
 function relay(tools: Tools, command: (guest: Namespace) => string[]): () => Promise<World> {
   return () =>
     build(tools, async (parts) => {
@@ -150,7 +150,10 @@ function relay(tools: Tools, command: (guest: Namespace) => string[]): () => Pro
 
 function relays(tools: Tools): Entry[] {
   const [slirp, pasta] = [findProgram("slirp4netns"), findProgram("pasta")];
-  const found: Entry[] = [];
+  const gateway = [DENO, "run", "-A", "examples/vm_network.ts", "--address", `${SERVER}/24`, "--host-loopback", "--tap", "tap0"];
+  const found: Entry[] = [
+    { name: "tapioca, NAT", start: relay(tools, ({ pid }) => [...gateway, "--mtu", PEER_MTU, "--netns", String(pid)]) },
+  ];
   if (slirp !== null) {
     const args = ["--netns-type=path", "--configure", `--mtu=${PEER_MTU}`, `--cidr=${SERVER.replace(/\d+$/, "0")}/24`];
     const start = relay(tools, (guest) => [slirp, ...args, `/proc/${guest.pid}/ns/net`, "tap0"]);
