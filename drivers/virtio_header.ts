@@ -34,7 +34,9 @@ export function rxFlags(view: DataView, at: number): number {
 
 /** Payload bytes per segment of a received header at `at`, 0 for a frame that stands alone. */
 export function rxSegmentSize(view: DataView, at: number): number {
-  return view.getUint8(at + 1) === VIRTIO_NET_HDR_GSO_NONE ? 0 : view.getUint16(at + 4, true);
+  // The ECN mark alone asks for nothing.
+  const kind = view.getUint8(at + 1) & ~VIRTIO_NET_HDR_GSO_ECN;
+  return kind === VIRTIO_NET_HDR_GSO_NONE ? 0 : view.getUint16(at + 4, true);
 }
 
 /**

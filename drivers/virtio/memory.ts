@@ -22,12 +22,17 @@ export class Region {
    * @param bytes may lie in a SharedArrayBuffer, or in memory that was mapped from another process; must begin at an even address
    * @param base the address of the first byte, as descriptors know it
    * @param userBase the same in the other process's own address space, where ring addresses come from (vhost-user only)
+   * @throws {RangeError} when an address in it can't be told from its neighbours: beyond 2^53
    */
   constructor(bytes: Uint8Array<ArrayBufferLike>, readonly base: number, readonly userBase: number = base) {
     if (bytes.byteOffset % 2 !== 0) throw new RangeError("a region must begin at an even address");
+    // Up there sums are rounded, and what lies outside could look as if it lay inside.
+    if (!Number.isSafeInteger(base + bytes.byteLength) || !Number.isSafeInteger(userBase + bytes.byteLength)) {
+      throw new RangeError("a region lies beyond 2^53");
+    }
     // A FrameMemory is never asked what kind of buffer lies under it.
     this.memory = new FrameMemory(bytes as Uint8Array<ArrayBuffer>);
-    this.words = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 1);
+    this.words = new Uint16Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.byteLength / 2));
     this.end = base + bytes.byteLength;
   }
 

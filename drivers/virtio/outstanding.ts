@@ -25,6 +25,16 @@ export class Outstanding {
     this.#order = new Uint16Array(size);
   }
 
+  /** Chains that are under way. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** In the middle of a batch: {@link next} has one more. */
+  get pending(): boolean {
+    return this.#batchLast >= 0;
+  }
+
   add(id: number, descriptors: number, writable: number): void {
     this.descriptors[id] = descriptors;
     this.writable[id] = writable;

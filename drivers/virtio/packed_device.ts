@@ -190,6 +190,6 @@ export class PackedDeviceQueue implements q.DeviceQueue {
 
   wantKicks(on: boolean): boolean {
     this.#device.store(2, on ? EVENT_ENABLE : EVENT_DISABLE);
-    return on && this.#available(this.#next, this.#wrap);
+    return on && this.broken === null && this.#available(this.#next, this.#wrap);
   }
 }

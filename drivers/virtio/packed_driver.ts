@@ -61,7 +61,7 @@ export class PackedDriverQueue implements q.DriverQueue {
   add(addresses: readonly number[], lengths: readonly number[], out: number, count: number): number {
     const indirect = this.#indirect !== null && count > 1 && count <= this.#indirect.entries;
     const needed = indirect ? 1 : count;
-    if (count === 0 || needed > this.free || this.#ids === 0 || this.broken !== null) return -1;
+    if (count === 0 || count > this.size || needed > this.free || this.#ids === 0 || this.broken !== null) return -1;
     const id = this.#unused[this.#unusedFirst];
     let writable = 0;
     for (let i = out; i < count; i++) writable += lengths[i];
@@ -164,6 +164,8 @@ export class PackedDriverQueue implements q.DriverQueue {
 
   wantInterrupts(on: boolean): boolean {
     this.#driver.store(2, on ? EVENT_ENABLE : EVENT_DISABLE);
-    return on && this.free < this.size && this.#isUsed();
+    if (!on || this.broken !== null || this.free === this.size) return false;
+    // In the middle of a batch (in order) the next places say nothing of it.
+    return this.#outstanding.pending || this.#isUsed();
   }
 }

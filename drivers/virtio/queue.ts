@@ -58,7 +58,7 @@ export interface DeviceQueue {
   give(id: number, descriptors: number, written: number): void;
   /** Shows what was given. True if the driver wants to be told. */
   publish(): boolean;
-  /** Asks for kicks, or not. True if something waits already. */
+  /** Asks for kicks, or not. True if something waits already; nothing does in a broken ring. */
   wantKicks(on: boolean): boolean;
   /** Where it stands, as vhost-user carries it to the next owner of the ring. */
   readonly base: number;
@@ -74,6 +74,7 @@ export interface DriverQueue {
   readonly broken: string | null;
   /**
    * Offers a chain, of `out` pieces to be read and `count - out` to be written by the device: its id, or -1 when it doesn't fit.
+   * No chain may have more pieces than the queue has entries, be it indirect or not (virtio 1.2, 2.7.5.3.1 and 2.8.8).
    * Seen by the device from {@link publish} on.
    */
   add(addresses: readonly number[], lengths: readonly number[], out: number, count: number): number;
@@ -83,7 +84,7 @@ export interface DriverQueue {
   collect(): number;
   /** Bytes that the device says to have written into the chain of the last {@link collect}. */
   readonly written: number;
-  /** Asks for interrupts, or not. True if something waits already. */
+  /** Asks for interrupts, or not. True if something waits already; nothing does in a broken ring. */
   wantInterrupts(on: boolean): boolean;
 }
 
@@ -91,10 +92,13 @@ export interface DriverQueue {
 export class Area {
   readonly view: DataView;
   readonly words: Uint16Array;
+  /** The place of the first word in `words`; a machine's memory may be more than 4 GiB, which a shift would cut off. */
+  readonly #first: number;
 
   private constructor(region: Region, readonly offset: number) {
     this.view = region.memory.view;
     this.words = region.words;
+    this.#first = offset / 2;
   }
 
   /** @throws {RangeError} when it lies outside, or isn't aligned */
@@ -110,12 +114,12 @@ export class Area {
 
   /** A 16-bit word `at` bytes behind the beginning, with everything before it seen first. */
   load(at: number): number {
-    return Atomics.load(this.words, (this.offset + at) >>> 1);
+    return Atomics.load(this.words, this.#first + (at >>> 1));
   }
 
   /** Stores a 16-bit word after everything before it, and before everything behind it. */
   store(at: number, value: number): void {
-    Atomics.store(this.words, (this.offset + at) >>> 1, value);
+    Atomics.store(this.words, this.#first + (at >>> 1), value);
   }
 }
 

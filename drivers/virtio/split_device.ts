@@ -145,6 +145,6 @@ export class SplitDeviceQueue implements q.DeviceQueue {
       // An index that was passed already asks for nothing.
       if (on) this.#used.store(4 + 8 * this.size, this.#next);
     } else this.#used.store(0, on ? 0 : NO_NOTIFY);
-    return on && this.#avail.load(2) !== this.#next;
+    return on && this.broken === null && this.#avail.load(2) !== this.#next;
   }
 }

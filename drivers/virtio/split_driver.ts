@@ -66,7 +66,7 @@ export class SplitDriverQueue implements q.DriverQueue {
   add(addresses: readonly number[], lengths: readonly number[], out: number, count: number): number {
     const indirect = this.#indirect !== null && count > 1 && count <= this.#indirect.entries;
     const needed = indirect ? 1 : count;
-    if (count === 0 || needed > this.free || this.broken !== null) return -1;
+    if (count === 0 || count > this.size || needed > this.free || this.broken !== null) return -1;
     const head = this.#unused[this.#unusedFirst];
     let writable = 0;
     const { view, offset } = indirect ? this.#tables! : this.#table;
@@ -113,14 +113,14 @@ export class SplitDriverQueue implements q.DriverQueue {
   collect(): number {
     if (this.broken !== null) return -2;
     const outstanding = this.#outstanding;
+    if (this.#collected === this.#seen) {
+      this.#seen = this.#used.load(2);
+      const waiting = (this.#seen - this.#collected) & 0xffff;
+      if (waiting === 0) return outstanding.pending ? this.#fail("a batch of more chains than the used index tells") : -1;
+      if (waiting > outstanding.count) return this.#fail(`the used index jumped by ${waiting}`);
+    }
     let id = outstanding.next();
     if (id < 0) {
-      if (this.#collected === this.#seen) {
-        this.#seen = this.#used.load(2);
-        const waiting = (this.#seen - this.#collected) & 0xffff;
-        if (waiting === 0) return -1;
-        if (waiting > this.size - this.free) return this.#fail(`the used index jumped by ${waiting}`);
-      }
       const used = this.#used;
       const at = used.offset + 4 + 8 * (this.#collected & this.#mask);
       const told = used.view.getUint32(at, true);
@@ -154,6 +154,6 @@ export class SplitDriverQueue implements q.DriverQueue {
     if (this.#eventIndex) {
       if (on) this.#avail.store(4 + 2 * this.size, this.#collected);
     } else this.#avail.store(0, on ? 0 : NO_INTERRUPT);
-    return on && this.#used.load(2) !== this.#collected;
+    return on && this.broken === null && this.#used.load(2) !== this.#collected;
   }
 }
