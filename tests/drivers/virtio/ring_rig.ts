@@ -32,6 +32,22 @@ export interface RigOptions {
   data?: number;
 }
 
+/** What a worker with one side of a ring is told. */
+export interface Job {
+  side: "driver" | "device";
+  options: RigOptions;
+  ring: SharedArrayBuffer;
+  /** Two counters: kicks and interrupts. */
+  bells: SharedArrayBuffer;
+  total: number;
+}
+
+/** How it went: null, or what was wrong. */
+export type Verdict = string | null;
+
+/** Bytes of a buffer's place in those rings. */
+export const SLOT = 128;
+
 /** Where everything lies, from the first shared byte. */
 export function places({ packed, size, data = 4096 }: RigOptions) {
   const up = (at: number) => Math.ceil(at / 16) * 16;
