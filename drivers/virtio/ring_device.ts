@@ -14,6 +14,7 @@ import { Chain } from "./chain.ts";
 import { FEATURES } from "./features.ts";
 import { FlowTable } from "./flow_table.ts";
 import type { DeviceQueue } from "./queue.ts";
+import { newCounters } from "./ring_counters.ts";
 
 /** Largest frame: a 64 KiB packet, an Ethernet header and two tags. */
 export const FRAME_MAX = 65_535 + 22;
@@ -21,39 +22,10 @@ export const FRAME_MAX = 65_535 + 22;
 export const HEADER_SIZE = 12;
 /** Where a frame is put, so that its IP header is aligned. */
 const FRAME_AT = 2;
+/** Most chains that one frame takes (mergeable buffers): 64 KiB in pieces of 256 bytes. */
+export const MERGED_MAX = 256;
 /** Most queue pairs. */
 export const PAIRS_MAX = 16;
-
-/** What a ring device counts; bytes are those of frames, without the virtio header. "rx" is from the guest. */
-function newCounters() {
-  return {
-    rxFrames: 0,
-    rxBytes: 0,
-    /** Frames of several segments in one. */
-    rxSegmented: 0,
-    /** Less than a header, or no Ethernet frame behind it. */
-    rxShort: 0,
-    /** More than 64 KiB. */
-    rxTooLong: 0,
-    /** Headers that ask for what was not agreed, or point outside the frame. */
-    rxBadHeader: 0,
-    txFrames: 0,
-    txBytes: 0,
-    txSegmented: 0,
-    /** Chains beyond the first that frames took (mergeable buffers). */
-    txMerged: 0,
-    /** The guest offered no buffer. */
-    txFull: 0,
-    /** No driver, or the link is down. */
-    txDown: 0,
-    /** The guest's buffers were too small. */
-    txTooLong: 0,
-    kicks: 0,
-    interrupts: 0,
-    /** Rings that made no sense; `fault` has the last reason. */
-    faults: 0,
-  };
-}
 
 /** The host's side of a virtio network device. */
 export abstract class RingDevice implements Device {
@@ -72,7 +44,7 @@ export abstract class RingDevice implements Device {
   #firstPair = 0;
   /** Receive queues that have been written to since the last flush. */
   #dirty = 0;
-  /** A frame didn't fit: the next kick of a receive queue is news. */
+  /** A frame didn't fit: the next kick of a queue to the guest is news. */
   #starved = false;
   readonly #chain = new Chain();
   readonly #merged: Chain[] = [new Chain()];
@@ -144,10 +116,13 @@ export abstract class RingDevice implements Device {
   /** The driver has told that queue `index` has something new. */
   protected kicked(index: number): void {
     this.counters.kicks++;
-    if ((index & 1) === 1 || this.#starved) {
+    if ((index & 1) === 0) {
+      // That buffers came is news to those who wait for some, once.
+      this.#queues[index]?.wantKicks(false);
+      if (!this.#starved) return;
       this.#starved = false;
-      this.#wake?.();
     }
+    this.#wake?.();
   }
 
   /** Stops everything until the driver begins anew. */
@@ -327,10 +302,7 @@ export abstract class RingDevice implements Device {
       if (count === this.#merged.length) this.#merged.push(new Chain());
       const chain = this.#merged[count];
       const code = queue.take(chain);
-      if (code === 0) {
-        queue.rewind();
-        return this.#full(queue);
-      }
+      if (code === 0) return this.#full(queue);
       if (code > 0 && chain.readable > 0) queue.broken = "a buffer to be read in a queue that the device writes";
       if (queue.broken !== null) {
         this.fail(queue.broken);
@@ -339,7 +311,7 @@ export abstract class RingDevice implements Device {
       room += chain.writableBytes;
       count++;
       if (room >= bytes) return count;
-      if (!this.#mergeable || count === queue.size) {
+      if (!this.#mergeable || count === Math.min(queue.size, MERGED_MAX)) {
         // Too small for the frame now and for ever: it is lost, and the buffers go back empty.
         for (let i = 0; i < count; i++) queue.give(this.#merged[i].id, this.#merged[i].descriptors, 0);
         this.#dirty |= 1 << (index >>> 1);
@@ -353,8 +325,9 @@ export abstract class RingDevice implements Device {
   #full(queue: DeviceQueue): number {
     this.counters.txFull++;
     this.#starved = true;
-    // The guest may have added some meanwhile, without a kick.
+    // News is what comes behind the buffers that were too few; the guest may have added some meanwhile, without a kick.
     if (queue.wantKicks(true)) this.#wake?.();
+    queue.rewind();
     return EAGAIN;
   }
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Chain, PIECES_MAX } from "../../../drivers/virtio/chain.ts";
 import { DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_WRITE } from "../../../drivers/virtio/queue.ts";
-import { BASE, numbers, Rig } from "./ring_rig.ts";
+import { BASE, mutate, numbers, Rig } from "./ring_rig.ts";
 
 const NEXT = DESC_F_NEXT, WRITE = DESC_F_WRITE, INDIRECT = DESC_F_INDIRECT;
 /** Makes a packed descriptor available in the first round. */
@@ -259,39 +259,6 @@ for (const packed of [false, true]) {
       assertEquals(driver.free, SIZE);
     }
   });
-}
-
-/** Numbers that are more likely to hit something than others. */
-function nasty(random: (n: number) => number, rig: Rig): bigint {
-  const from = [0n, BigInt(BASE), BigInt(BASE + rig.at.bytes), BigInt(BASE + rig.at.buffers), 2n ** 53n, 2n ** 64n - 1n];
-  return BigInt.asUintN(64, from[random(from.length)] + BigInt(random(64)) - 32n);
-}
-
-/** Writes something somewhere in the part of memory where rings and tables lie. */
-function mutate(random: (n: number) => number, rig: Rig): void {
-  const { view, at } = rig;
-  const top = at.buffers + 512;
-  switch (random(6)) {
-    case 0:
-      return view.setUint8(random(top), random(256));
-    case 1:
-      return view.setUint16(random(top >> 1) * 2, [0, 1, 0xffff, 0x8000, 0x80, 0x8080, random(65536)][random(7)], true);
-    case 2:
-      return view.setBigUint64(random(top >> 4) * 16, nasty(random, rig), true);
-    case 3:
-      // A whole descriptor that might do.
-      return rig.descriptor(
-        random(rig.options.size),
-        BASE + at.buffers + random(4000),
-        [1, 16, 32, 64, 160, 0][random(6)],
-        random(8) | [0, 0x80, 0x8000, 0x8080][random(4)],
-        random(rig.options.size + 1),
-      );
-    case 4:
-      return view.setUint16(at.driver + 2 * random(4), random(20), true);
-    default:
-      return view.setUint16(at.device + 2 * random(4), random(20), true);
-  }
 }
 
 /** Both sides go on over memory that changes at random; a broken one begins anew. Returns how often they broke, and took. */
