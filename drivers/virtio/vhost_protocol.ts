@@ -11,7 +11,7 @@
  */
 import { libc } from "../../ffi/libc.ts";
 import { createWaker, type Waker } from "../../ffi/poll.ts";
-import { again, type UnixSocket } from "../../ffi/unix_socket.ts";
+import { again, DESCRIPTORS_MAX, type UnixSocket } from "../../ffi/unix_socket.ts";
 
 export const GET_FEATURES = 1;
 export const SET_FEATURES = 2;
@@ -99,6 +99,7 @@ export class VhostChannel {
       const n = this.#socket.receive(this.#bytes, this.#have, need - this.#have, this.#descriptors);
       if (again(n)) return this.#waker.arm();
       if (n <= 0) return this.#end(n === 0 && this.#have === 0 ? null : "the other side stopped in the middle of a message");
+      if (this.#descriptors.length > DESCRIPTORS_MAX) return this.#end(`more than ${DESCRIPTORS_MAX} descriptors in a message`);
       this.#have += n;
       if (this.#have < need) continue;
       const size = this.#view.getUint32(8, true);

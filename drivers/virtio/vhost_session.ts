@@ -5,7 +5,7 @@
  */
 import { Descriptor } from "../../ffi/descriptor.ts";
 import { quiet, ring } from "../../ffi/eventfd.ts";
-import { createWaker, type Waker } from "../../ffi/poll.ts";
+import { createWaker, POLLERR, POLLHUP, POLLNVAL, type Waker } from "../../ffi/poll.ts";
 import { setNonblocking } from "../../ffi/shared_memory.ts";
 import type { UnixSocket } from "../../ffi/unix_socket.ts";
 import { FEATURES } from "./features.ts";
@@ -45,13 +45,19 @@ class Vring {
   error: Descriptor | null = null;
   waker: Waker | null = null;
 
-  close(): void {
+  /** Forgets the kick descriptor. */
+  unkick(): void {
     this.waker?.close();
-    this.waker = this.queue = null;
     this.kick?.close();
+    this.waker = this.kick = null;
+  }
+
+  close(): void {
+    this.queue = null;
+    this.unkick();
     this.call?.close();
     this.error?.close();
-    this.kick = this.call = this.error = null;
+    this.call = this.error = null;
   }
 }
 
@@ -82,11 +88,16 @@ export class VhostSession implements p.ChannelHandler {
     if (call) ring(call.fd);
   }
 
-  /** A ring makes no sense: the front end is told, where it has said how. */
+  /**
+   * A ring makes no sense: the front end is told, where it has said how. All rings stop as GET_VRING_BASE stops one: only a new
+   * kick descriptor, which is what a driver's start brings, puts them to work again.
+   */
   broke(): void {
     this.#status |= STATUS_NEEDS_RESET;
     for (const vring of this.#vrings) {
+      if (vring.queue !== null) vring.base = vring.queue.base;
       vring.queue = null;
+      vring.unkick();
       if (vring.error !== null) ring(vring.error.fd);
     }
   }
@@ -267,7 +278,7 @@ export class VhostSession implements p.ChannelHandler {
     }
     if (fd === null) throw new RangeError("a ring without a kick descriptor would have to be polled");
     this.#stop(index);
-    vring.kick?.close();
+    vring.unkick();
     vring.kick = fd;
     return this.#start(index);
   }
@@ -296,17 +307,18 @@ export class VhostSession implements p.ChannelHandler {
     vring.queue = packed
       ? new PackedDeviceQueue(memory, layout, low * 0x10001)
       : new SplitDeviceQueue(memory, layout, vring.base);
-    vring.waker = createWaker(vring.kick!.fd, () => this.#kicked(index));
+    vring.waker = createWaker(vring.kick!.fd, (events) => this.#kicked(index, events));
     vring.waker.arm();
     this.#owner.ringChanged(index, vring.queue);
     return false;
   }
 
-  #kicked(index: number): void {
+  #kicked(index: number, events: number): void {
     const vring = this.#vrings[index];
     if (vring.kick === null || vring.waker === null) return;
     quiet(vring.kick.fd);
-    vring.waker.arm();
+    // No event descriptor fails. What does (a socket whose other end is closed) would call for ever.
+    if ((events & (POLLERR | POLLHUP | POLLNVAL)) === 0) vring.waker.arm();
     this.#owner.ringKicked(index);
   }
 
@@ -337,8 +349,7 @@ export class VhostSession implements p.ChannelHandler {
     const index = message.payload.getUint32(0, true);
     const vring = this.#ring(index);
     this.#stop(index);
-    vring.kick?.close();
-    vring.kick = null;
+    vring.unkick();
     this.#channel.send(message.request, p.vringState(index, vring.base), [], true);
     return true;
   }

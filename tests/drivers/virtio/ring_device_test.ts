@@ -146,6 +146,7 @@ function checkReceived(keep: Keep, frame: Uint8Array, header: number[], features
     assert((features & FEATURES.NET_CSUM) !== 0n);
     assert((header[6] | header[7] << 8) + (header[8] | header[9] << 8) + 2 <= frame.length);
   }
+  assertEquals(segmentSize > 0, (header[1] & 0x7f) !== 0, "segments of what size?");
   if (segmentSize > 0) {
     assert((features & FEATURES.NET_HOST_TSO4) !== 0n && flags === RX_CHECKSUM_PARTIAL, "segments that were not agreed on");
     assertEquals(segmentSize, header[4] | header[5] << 8);

@@ -180,11 +180,12 @@ for (const packed of [false, true]) {
     rig.descriptor(0, end(rig) - 1, 1, NEXT | AVAIL, 1);
     rig.descriptor(1, BASE, 1, NEXT | AVAIL, 2);
     rig.descriptor(0, inside(rig), 5, WRITE, 0, rig.at.buffers);
-    rig.descriptor(2, inside(rig), 16, INDIRECT | WRITE | AVAIL, 0);
+    rig.descriptor(2, inside(rig), 16, INDIRECT | WRITE | AVAIL, 5);
     rig.available([0]);
     assertEquals([rig.device.take(chain), rig.device.broken], [1, null]);
     assertEquals([chain.count, chain.readable, chain.readableBytes, chain.writableBytes], [3, 2, 2, 5]);
-    assertEquals(chain.descriptors, packed ? 3 : 1);
+    // A packed chain's id stands in its last descriptor.
+    assertEquals([chain.descriptors, chain.id], packed ? [3, 5] : [1, 0]);
   });
 }
 
