@@ -59,7 +59,8 @@ export abstract class RingDevice implements Device {
   #guestChecksum = false;
   #guestSegments = false;
   #hostChecksum = false;
-  #hostSegments = false;
+  #hostSegments4 = false;
+  #hostSegments6 = false;
   #wake: (() => void) | null = null;
   #closed = false;
 
@@ -75,15 +76,17 @@ export abstract class RingDevice implements Device {
   /** A ring was broken, and nothing goes on before a reset. */
   protected abstract broke(reason: string): void;
 
-  /** What was agreed on. `headerSize` is 12 but for legacy drivers. */
-  protected agree(features: bigint, headerSize: number = HEADER_SIZE): void {
-    const has = (bit: bigint) => (features & bit) !== 0n;
+  /** What was agreed on. */
+  protected agree(features: bigint): void {
+    const has = (bits: bigint) => (features & bits) !== 0n;
     this.#features = features;
-    this.#headerSize = headerSize;
+    // virtio 1.2, 5.1.6.1: a legacy driver's header has no num_buffers, but for mergeable buffers.
+    this.#headerSize = has(FEATURES.VERSION_1 | FEATURES.NET_MRG_RXBUF) ? HEADER_SIZE : header.VIRTIO_HEADER_SIZE;
     this.#mergeable = has(FEATURES.NET_MRG_RXBUF);
     this.setGuestOffloads(has(FEATURES.NET_GUEST_CSUM), has(FEATURES.NET_GUEST_TSO4));
     this.#hostChecksum = has(FEATURES.NET_CSUM);
-    this.#hostSegments = has(FEATURES.NET_HOST_TSO4) || has(FEATURES.NET_HOST_TSO6);
+    this.#hostSegments4 = has(FEATURES.NET_HOST_TSO4);
+    this.#hostSegments6 = has(FEATURES.NET_HOST_TSO6);
   }
 
   /** What was agreed on. */
@@ -211,7 +214,8 @@ export abstract class RingDevice implements Device {
   #deliver(sink: FrameSink, length: number, pair: number): void {
     const { counters } = this;
     const { view } = this.#rxHeader;
-    const flags = header.rxFlags(view, 0);
+    // A driver never says that it has verified a checksum (5.1.6.2.1): what it says of that is not believed.
+    const flags = header.rxFlags(view, 0) & RX_CHECKSUM_PARTIAL;
     const segmentSize = header.rxSegmentSize(view, 0);
     if (!this.#sound(view, length, flags, segmentSize)) {
       counters.rxBadHeader++;
@@ -232,8 +236,10 @@ export abstract class RingDevice implements Device {
       if (view.getUint16(6, true) + view.getUint16(8, true) + 2 > length) return false;
     }
     if (kind === header.VIRTIO_NET_HDR_GSO_NONE) return true;
-    const known = kind === header.VIRTIO_NET_HDR_GSO_TCPV4 || kind === header.VIRTIO_NET_HDR_GSO_TCPV6;
-    return known && this.#hostSegments && flags === RX_CHECKSUM_PARTIAL && segmentSize > 0;
+    const agreed = kind === header.VIRTIO_NET_HDR_GSO_TCPV4
+      ? this.#hostSegments4
+      : kind === header.VIRTIO_NET_HDR_GSO_TCPV6 && this.#hostSegments6;
+    return agreed && flags === RX_CHECKSUM_PARTIAL && segmentSize > 0;
   }
 
   transmit(frame: TxFrame): number {

@@ -138,6 +138,8 @@ export class VhostUserDevice extends RingDevice implements Disposable {
   #begin(socket: UnixSocket): void {
     this.#sessions++;
     this.fault = null;
+    // What the last front end has agreed on says nothing of this one.
+    this.agree(0n);
     this.#session = new VhostSession(socket, this.#owner);
   }
 

@@ -70,11 +70,14 @@ for (const kind of KINDS) {
 
   Deno.test(`virtio device: ${nameOf(kind)}: headers at random: what comes up was agreed on, and is what was sent`, () => {
     for (
-      const [features, headerSize] of [[MERGEABLE | OFFLOAD, 12], [FEATURES.VERSION_1, 12], [FEATURES.NET_CSUM, 10]] as const
+      const [features, headerSize] of [[MERGEABLE | OFFLOAD, 12], [FEATURES.VERSION_1, 12], [
+        FEATURES.NET_CSUM | FEATURES.NET_HOST_TSO6,
+        10,
+      ]] as const
     ) {
       const guest = new Guest({ ...kind, shared: true });
       const device = new TestDevice();
-      device.start(guest, features, headerSize);
+      device.start(guest, features);
       const random = numbers(headerSize + Number(features & 0xffffn));
       let sent = 0;
       for (let round = 0; round < 4000; round++) {
@@ -142,13 +145,15 @@ function checkReceived(keep: Keep, frame: Uint8Array, header: number[], features
   const [{ bytes, flags, segmentSize }] = keep.frames;
   assertEquals([keep.frames.length, bytes.length], [1, frame.length]);
   assert(bytes.every((byte, i) => byte === frame[i]));
+  assertEquals(flags, (header[0] & 1) !== 0 ? RX_CHECKSUM_PARTIAL : 0, "a driver verifies no checksum");
   if (flags === RX_CHECKSUM_PARTIAL) {
     assert((features & FEATURES.NET_CSUM) !== 0n);
     assert((header[6] | header[7] << 8) + (header[8] | header[9] << 8) + 2 <= frame.length);
   }
   assertEquals(segmentSize > 0, (header[1] & 0x7f) !== 0, "segments of what size?");
   if (segmentSize > 0) {
-    assert((features & FEATURES.NET_HOST_TSO4) !== 0n && flags === RX_CHECKSUM_PARTIAL, "segments that were not agreed on");
+    const needed = (header[1] & 0x7f) === 1 ? FEATURES.NET_HOST_TSO4 : FEATURES.NET_HOST_TSO6;
+    assert((features & needed) !== 0n && flags === RX_CHECKSUM_PARTIAL, "segments that were not agreed on");
     assertEquals(segmentSize, header[4] | header[5] << 8);
   }
 }
@@ -235,4 +240,23 @@ Deno.test("virtio device: a frame takes a bounded number of buffers", () => {
   let back = 0;
   for (let got = guest.collect(); got !== null; got = guest.collect(), back++) assertEquals(got.length, 0);
   assertEquals([back, device.statistics().txTooLong], [MERGED_MAX, 1]);
+});
+
+Deno.test("virtio device: the header has 10 bytes for a legacy driver without mergeable buffers, else 12", () => {
+  for (const [features, size] of [[0n, 10], [FEATURES.NET_MRG_RXBUF, 12], [FEATURES.VERSION_1, 12]] as const) {
+    const guest = new Guest({ packed: false, size: 8 });
+    const device = new TestDevice();
+    device.start(guest, features);
+    guest.offer([2000]);
+    const frame = tcp(100);
+    assertEquals(device.transmit(frame), 0);
+    device.flush();
+    const got = guest.collect()!;
+    assertEquals([got.length, got.subarray(size)], [size + frame.size, flat(frame)]);
+    // num_buffers.
+    if (size === 12) assertEquals([...got.subarray(10, 12)], [1, 0]);
+    const keep = new Keep();
+    guest.send(packet([], 60, size), []);
+    assertEquals([device.receive(keep, 10), keep.frames[0].bytes.length], [1, 60]);
+  }
 });

@@ -30,9 +30,9 @@ export class TestDevice extends RingDevice {
   }
 
   /** Puts both rings to work. */
-  start(guest: Guest, features: bigint, headerSize?: number): void {
+  start(guest: Guest, features: bigint): void {
     this.fault = null;
-    this.agree(features, headerSize);
+    this.agree(features);
     this.setQueue(0, deviceQueue(guest.fromHost.memory, guest.fromHost.options));
     this.setQueue(1, deviceQueue(guest.toHost.memory, guest.toHost.options));
   }

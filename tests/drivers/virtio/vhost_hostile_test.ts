@@ -125,3 +125,16 @@ function sendRandom(peer: VhostPeer, random: (n: number) => number): void {
   const fds = Array.from({ length: random(3) }, () => [peer.memory.fd, peer.events[random(6)].fd][random(2)]);
   peer.send(request, payload, fds, random(30) === 0 ? random(16) : 1 | (random(2) * 8));
 }
+
+Deno.test("vhost-user: a second front end has agreed on nothing that the first one has", async () => {
+  using peer = new VhostPeer();
+  await peer.begin();
+  assertEquals(peer.device.agreedFeatures, ["VHOST_PROTOCOL", "VERSION_1"]);
+  peer.socket.close();
+  await settle();
+  assertEquals(peer.device.connected, false);
+  const next = UnixSocket.connect(peer.path);
+  await settle();
+  assertEquals([peer.device.connected, peer.device.agreedFeatures], [true, []]);
+  next.close();
+});

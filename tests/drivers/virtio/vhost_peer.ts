@@ -38,9 +38,11 @@ export class VhostPeer implements Disposable {
   readonly events = Array.from({ length: 6 }, () => createEvent());
   readonly #folder = Deno.makeTempDirSync({ prefix: "tapioca_vhost_" });
 
+  readonly path = `${this.#folder}/socket`;
+
   constructor() {
-    this.device = VhostUserDevice.open({ path: `${this.#folder}/socket`, name: "vhost9" });
-    this.socket = UnixSocket.connect(`${this.#folder}/socket`);
+    this.device = VhostUserDevice.open({ path: this.path, name: "vhost9" });
+    this.socket = UnixSocket.connect(this.path);
   }
 
   /** Sends a message as it is. */
