@@ -14,7 +14,7 @@ import { Chain } from "./chain.ts";
 import { FEATURES } from "./features.ts";
 import { FlowTable } from "./flow_table.ts";
 import type { DeviceQueue } from "./queue.ts";
-import { newCounters } from "./ring_counters.ts";
+import { RingCounters } from "./ring_counters.ts";
 
 /** Largest frame: a 64 KiB packet, an Ethernet header and two tags. */
 export const FRAME_MAX = 65_535 + 22;
@@ -36,7 +36,7 @@ export abstract class RingDevice implements Device {
   readonly mac: Uint8Array;
   /** Everything: what the guest's driver can't do is done here. */
   readonly capabilities: DeviceCapabilities = { rxChecksum: true, txChecksum: true, txSegmentation: 65_535, rxFrame: FRAME_MAX };
-  protected readonly counters = newCounters();
+  protected readonly counters: RingCounters = new RingCounters();
   /** Why the last ring broke, or null. */
   fault: string | null = null;
   readonly #queues: (DeviceQueue | null)[] = new Array(PAIRS_MAX * 2).fill(null);
