@@ -84,6 +84,7 @@ Deno.test("what is ignored is counted: broadcast echo, redirects, source quench,
   const names = [
     "dropEchoBroadcast",
     "dropEchoForeign",
+    "dropEchoUnwanted",
     "redirectsIgnored",
     "sourceQuenchIgnored",
     "timestampIgnored",
