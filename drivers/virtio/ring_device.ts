@@ -14,6 +14,7 @@ import { Chain } from "./chain.ts";
 import { FEATURES } from "./features.ts";
 import { FlowTable } from "./flow_table.ts";
 import type { DeviceQueue } from "./queue.ts";
+import { newCounters, type RingCounters } from "./ring_counters.ts";
 
 /** Largest frame: a 64 KiB packet, an Ethernet header and two tags. */
 export const FRAME_MAX = 65_535 + 22;
@@ -24,37 +25,6 @@ const FRAME_AT = 2;
 /** Most queue pairs. */
 export const PAIRS_MAX = 16;
 
-/** What a ring device counts; bytes are those of frames, without the virtio header. "rx" is from the guest. */
-function newCounters() {
-  return {
-    rxFrames: 0,
-    rxBytes: 0,
-    /** Frames of several segments in one. */
-    rxSegmented: 0,
-    /** Less than a header, or no Ethernet frame behind it. */
-    rxShort: 0,
-    /** More than 64 KiB. */
-    rxTooLong: 0,
-    /** Headers that ask for what was not agreed, or point outside the frame. */
-    rxBadHeader: 0,
-    txFrames: 0,
-    txBytes: 0,
-    txSegmented: 0,
-    /** Chains beyond the first that frames took (mergeable buffers). */
-    txMerged: 0,
-    /** The guest offered no buffer. */
-    txFull: 0,
-    /** No driver, or the link is down. */
-    txDown: 0,
-    /** The guest's buffers were too small. */
-    txTooLong: 0,
-    kicks: 0,
-    interrupts: 0,
-    /** Rings that made no sense; `fault` has the last reason. */
-    faults: 0,
-  };
-}
-
 /** The host's side of a virtio network device. */
 export abstract class RingDevice implements Device {
   readonly name: string;
@@ -64,7 +34,7 @@ export abstract class RingDevice implements Device {
   readonly mac: Uint8Array;
   /** Everything: what the guest's driver can't do is done here. */
   readonly capabilities: DeviceCapabilities = { rxChecksum: true, txChecksum: true, txSegmentation: 65_535, rxFrame: FRAME_MAX };
-  protected readonly counters = newCounters();
+  protected readonly counters: RingCounters = newCounters();
   /** Why the last ring broke, or null. */
   fault: string | null = null;
   readonly #queues: (DeviceQueue | null)[] = new Array(PAIRS_MAX * 2).fill(null);
@@ -81,13 +51,16 @@ export abstract class RingDevice implements Device {
   readonly #txHeader = new FrameMemory(HEADER_SIZE);
   readonly #flows = new FlowTable();
   #normalizer: Normalizer | null = null;
+  /** What became of the first frame that was cut: 1 while there is none. */
+  #plainCode = 1;
   #headerSize = HEADER_SIZE;
   #features = 0n;
   #mergeable = false;
   #guestChecksum = false;
   #guestSegments = false;
   #hostChecksum = false;
-  #hostSegments = false;
+  /** Bit n: the guest may send segments of gso_type n. */
+  #hostKinds = 0;
   #wake: (() => void) | null = null;
   #closed = false;
 
@@ -111,7 +84,9 @@ export abstract class RingDevice implements Device {
     this.#mergeable = has(FEATURES.NET_MRG_RXBUF);
     this.setGuestOffloads(has(FEATURES.NET_GUEST_CSUM), has(FEATURES.NET_GUEST_TSO4));
     this.#hostChecksum = has(FEATURES.NET_CSUM);
-    this.#hostSegments = has(FEATURES.NET_HOST_TSO4) || has(FEATURES.NET_HOST_TSO6);
+    this.#hostKinds = (has(FEATURES.NET_HOST_TSO4) ? 1 << header.VIRTIO_NET_HDR_GSO_TCPV4 : 0) |
+      (has(FEATURES.NET_HOST_TSO6) ? 1 << header.VIRTIO_NET_HDR_GSO_TCPV6 : 0) |
+      (has(FEATURES.NET_HOST_USO) ? 1 << header.VIRTIO_NET_HDR_GSO_UDP_L4 : 0);
   }
 
   /** What was agreed on. */
@@ -148,6 +123,11 @@ export abstract class RingDevice implements Device {
       this.#starved = false;
       this.#wake?.();
     }
+  }
+
+  /** Something is to be looked at by {@link receive}. */
+  protected news(): void {
+    this.#wake?.();
   }
 
   /** Stops everything until the driver begins anew. */
@@ -236,7 +216,8 @@ export abstract class RingDevice implements Device {
   #deliver(sink: FrameSink, length: number, pair: number): void {
     const { counters } = this;
     const { view } = this.#rxHeader;
-    const flags = header.rxFlags(view, 0);
+    // virtio 1.2, 5.1.6.2.2: without NEEDS_CSUM nothing is known about a guest's checksum, whatever it says.
+    const flags = header.rxFlags(view, 0) & RX_CHECKSUM_PARTIAL;
     const segmentSize = header.rxSegmentSize(view, 0);
     if (!this.#sound(view, length, flags, segmentSize)) {
       counters.rxBadHeader++;
@@ -251,14 +232,15 @@ export abstract class RingDevice implements Device {
 
   /** What the header says was agreed on, and lies inside the frame. */
   #sound(view: DataView, length: number, flags: number, segmentSize: number): boolean {
-    const kind = view.getUint8(1) & ~header.VIRTIO_NET_HDR_GSO_ECN;
     if (flags === RX_CHECKSUM_PARTIAL) {
       if (!this.#hostChecksum) return false;
       if (view.getUint16(6, true) + view.getUint16(8, true) + 2 > length) return false;
     }
-    if (kind === header.VIRTIO_NET_HDR_GSO_NONE) return true;
-    const known = kind === header.VIRTIO_NET_HDR_GSO_TCPV4 || kind === header.VIRTIO_NET_HDR_GSO_TCPV6;
-    return known && this.#hostSegments && flags === RX_CHECKSUM_PARTIAL && segmentSize > 0;
+    const type = view.getUint8(1);
+    if (type === header.VIRTIO_NET_HDR_GSO_NONE) return true;
+    // The mark of congestion alone makes no segments, and none that were not agreed on.
+    const kind = type & ~header.VIRTIO_NET_HDR_GSO_ECN;
+    return kind < 8 && (this.#hostKinds & (1 << kind)) !== 0 && flags === RX_CHECKSUM_PARTIAL && segmentSize > 0;
   }
 
   transmit(frame: TxFrame): number {
@@ -279,10 +261,14 @@ export abstract class RingDevice implements Device {
     // In between is no receive, so that its slot is free.
     frame.copyTo(this.#slot.bytes, FRAME_AT);
     this.#normalizer ??= new Normalizer(true, (plain) => {
-      this.#put(plain);
+      // Behind one that found no room, none is tried: the whole is sent again by whoever sent it.
+      if (this.#plainCode < 0) return;
+      const code = this.#put(plain);
+      if (this.#plainCode > 0 || code === 0) this.#plainCode = code;
     });
+    this.#plainCode = 1;
     this.#normalizer.frame(this.#slot, FRAME_AT, size, RX_CHECKSUM_PARTIAL, frame.segmentSize);
-    return 0;
+    return Math.min(0, this.#plainCode);
   }
 
   #put(frame: TxFrame): number {
