@@ -47,7 +47,8 @@ const FIRST_EXTRA_MODE = 2;
 
 /** Whoever carries commands out. */
 export interface ControlOwner {
-  readonly features: bigint;
+  /** What was agreed on. */
+  features(): bigint;
   readonly filter: ReceiveFilter;
   /** Queue pairs that there are. */
   readonly pairs: number;
@@ -89,7 +90,7 @@ export class ControlCommands {
 
   #do(chain: Chain, kind: number, command: number, size: number): boolean {
     const needed = NEEDS[kind] ?? 0n;
-    if ((this.#owner.features & needed) === 0n) return false;
+    if ((this.#owner.features() & needed) === 0n) return false;
     this.#data.fill(0);
     chain.gather(2, this.#data, 0, Math.min(size, 8));
     switch (kind) {
@@ -111,20 +112,20 @@ export class ControlCommands {
 
   #mode(command: number, on: number): boolean {
     if (command >= MODES.length || on > 1) return false;
-    if (command >= FIRST_EXTRA_MODE && (this.#owner.features & FEATURES.NET_CTRL_RX_EXTRA) === 0n) return false;
+    if (command >= FIRST_EXTRA_MODE && (this.#owner.features() & FEATURES.NET_CTRL_RX_EXTRA) === 0n) return false;
     this.#owner.filter[MODES[command]] = on === 1;
     return true;
   }
 
   #macAddress(size: number): boolean {
-    if (size !== 6 || (this.#owner.features & FEATURES.NET_CTRL_MAC_ADDR) === 0n) return false;
+    if (size !== 6 || (this.#owner.features() & FEATURES.NET_CTRL_MAC_ADDR) === 0n) return false;
     this.#owner.useMac(this.#data.subarray(0, 6));
     return true;
   }
 
   /** Two lists, each of a 32-bit count and so many addresses. */
   #macTable(chain: Chain, size: number): boolean {
-    if (size < 4 || (this.#owner.features & FEATURES.NET_CTRL_RX) === 0n) return false;
+    if (size < 4 || (this.#owner.features() & FEATURES.NET_CTRL_RX) === 0n) return false;
     const unicast = this.#view.getUint32(0, true);
     const second = 4 + 6 * unicast;
     if (second + 4 > size) return false;
@@ -156,7 +157,7 @@ export class ControlCommands {
   }
 
   #offloads(offloads: bigint): boolean {
-    if ((offloads & ~(this.#owner.features & GUEST_OFFLOADS)) !== 0n) return false;
+    if ((offloads & ~(this.#owner.features() & GUEST_OFFLOADS)) !== 0n) return false;
     // What needs checksums left open means nothing without them.
     if ((offloads & FEATURES.NET_GUEST_CSUM) === 0n && offloads !== 0n) return false;
     this.#owner.useOffloads(offloads);

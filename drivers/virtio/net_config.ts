@@ -65,13 +65,22 @@ export class ConfigSpace {
       : 0;
   }
 
-  /** Stores a number of 16 bits. */
-  put16(offset: number, value: number): void {
-    this.#view.setUint16(offset, value, true);
+  /** Everything anew. */
+  fill(mac: Uint8Array, status: number, pairs: number, mtu: number, speedMbps: number): void {
+    this.bytes.set(mac);
+    this.status = status;
+    this.#view.setUint16(CONFIG_PAIRS, pairs, true);
+    this.#view.setUint16(CONFIG_MTU, mtu, true);
+    this.#view.setUint32(CONFIG_SPEED, speedMbps, true);
+    this.bytes[CONFIG_DUPLEX] = DUPLEX_FULL;
   }
 
-  /** Stores a number of 32 bits. */
-  put32(offset: number, value: number): void {
-    this.#view.setUint32(offset, value, true);
+  /** The link status. */
+  get status(): number {
+    return this.#view.getUint16(CONFIG_STATUS, true);
+  }
+
+  set status(value: number) {
+    this.#view.setUint16(CONFIG_STATUS, value, true);
   }
 }
