@@ -12,13 +12,8 @@ import { consistent, featureNames, FEATURES, wrongChoice } from "./features.ts";
 import type { SharedMemory } from "./memory.ts";
 import { CONFIG_CHANGED, type InterruptTarget } from "./interrupts.ts";
 import * as c from "./net_config.ts";
-import {
-  type CheckedNetOptions,
-  checkNetOptions,
-  CONTROL_QUEUE_SIZE,
-  LEGACY_FEATURES,
-  type VirtioNetOptions,
-} from "./net_options.ts";
+import { type CheckedNetOptions, checkNetOptions, CONTROL_QUEUE_SIZE, LEGACY_FEATURES } from "./net_options.ts";
+import type { VirtioNetOptions } from "./net_options.ts";
 import type { DeviceQueue } from "./queue.ts";
 import { type QueuePart, QueueRegisters } from "./queue_registers.ts";
 import { ReceiveFilter } from "./receive_filter.ts";
