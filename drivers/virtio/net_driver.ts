@@ -153,13 +153,17 @@ export class NetDriver implements Device, Disposable {
     if ((bits & c.INTERRUPT_CONFIG) !== 0) this.#reconfigure();
     const broken = this.#state.control?.settle() ?? null;
     if (broken !== null) this.#fail(broken);
+    if (this.#starved) {
+      this.#starved = false;
+      this.#state.txQueue.wantInterrupts(false);
+    }
     this.#wake?.();
   }
 
   #reconfigure(): void {
     this.#counters.configChanges++;
-    if ((this.#transport.status & c.STATUS_NEEDS_RESET) !== 0) return this.#fail("the device needs a reset");
-    this.#linkUp = this.#linkOf(this.#transport.readConfig(c.CONFIG_STATUS, 2));
+    if ((this.#transport.status & c.STATUS_NEEDS_RESET) !== 0) this.#fail("the device needs a reset");
+    else this.#linkUp = this.#linkOf(this.#transport.readConfig(c.CONFIG_STATUS, 2));
   }
 
   #fail(reason: string): number {
@@ -181,6 +185,7 @@ export class NetDriver implements Device, Disposable {
   restart(): void {
     if (this.#closed) throw new Deno.errors.BadResource(`device "${this.name}" has been closed`);
     this.#state.control?.close();
+    this.fault = "it could not be started again";
     this.#area.clear();
     this.#state = bringUp(this.#transport, this.#area, this.#options, this.#state.agreed);
     this.#linkUp = this.#linkOf(this.#state.config.status);
@@ -322,9 +327,6 @@ export class NetDriver implements Device, Disposable {
     if (this.#condition() < 0) return;
     if (this.#state.txQueue.publish()) this.#notify(TX);
     this.#reclaim();
-    if (!this.#starved) return;
-    this.#starved = false;
-    if (this.#state.txQueue.wantInterrupts(true)) this.#wake?.();
   }
 
   /**
