@@ -38,9 +38,9 @@ export interface Machine extends Disposable {
   /** Registers of an MMIO device. */
   readonly registers: RegisterFile | null;
   readonly pci: PciFunction | null;
-  transport: VirtioTransport;
+  readonly transport: VirtioTransport;
   /** Made by {@link start}. */
-  driver: NetDriver;
+  readonly driver: NetDriver;
   /** Makes the driver. */
   start(options?: Partial<NetDriverOptions>): NetDriver;
 }
@@ -99,7 +99,7 @@ export function machine(
     },
     start(own = {}) {
       const area = { address: BASE + 0x1000, length: MEMORY_BYTES - 0x1000 };
-      return made.driver = new NetDriver({ transport: this.transport, memory, area, ...own });
+      return made.driver = new NetDriver({ transport: own.transport ?? this.transport, memory, area, ...own });
     },
     [Symbol.dispose]() {
       made.driver?.close();
