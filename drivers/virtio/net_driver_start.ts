@@ -22,6 +22,9 @@ const LINK_HEADER = 22;
 /** A receive buffer where a frame may take several. */
 const MERGEABLE_BUFFER = 4096;
 
+/** Pieces of even the smallest transmit queue, where there is room: a chain may be of many. */
+const TX_PIECES_MIN = 64;
+
 /** A device that is up. */
 export interface DriverState {
   readonly offered: bigint;
@@ -107,13 +110,16 @@ function makeState(transport: VirtioTransport, area: DmaArea, options: NetDriver
       () => transport.notify(CONTROL),
     )
     : null;
-  const rxBufferSize = mergeable ? MERGEABLE_BUFFER : headerLength + rxFrameMax;
   const indirect = has(FEATURES.RING_INDIRECT_DESC);
+  const rxEntries = split && !indirect ? rxQueue.size >> 1 : rxQueue.size;
+  const whole = headerLength + rxFrameMax;
+  // The buffers of a small queue must hold the largest frame all together.
+  const rxBufferSize = mergeable ? Math.max(MERGEABLE_BUFFER, Math.ceil(whole / rxEntries)) : whole;
   // Half of what is left for each direction.
-  const rxCount = Math.min(split && !indirect ? rxQueue.size >> 1 : rxQueue.size, Math.floor(area.left / 2 / rxBufferSize));
-  if (rxCount < Math.ceil((headerLength + rxFrameMax) / rxBufferSize)) throw tooSmall(options);
+  const rxCount = Math.min(rxEntries, Math.floor(area.left / 2 / rxBufferSize));
+  if (rxCount < Math.max(1, Math.ceil(whole / rxBufferSize))) throw tooSmall(options);
   const rxAt = area.take(rxCount * rxBufferSize, 64);
-  const pieces = Math.min(txQueue.size, Math.floor((area.left - 64) / TX_PIECE));
+  const pieces = Math.min(Math.max(txQueue.size, TX_PIECES_MIN), Math.floor((area.left - 64) / TX_PIECE));
   if (pieces < 1) throw tooSmall(options);
   const txAt = area.take(pieces * TX_PIECE, 64);
   // A frame that could never fit would wait for room for ever.
