@@ -276,7 +276,7 @@ export class NetDriver implements Device, Disposable {
   transmit(frame: TxFrame): number {
     const condition = this.#condition();
     if (condition < 0) return condition;
-    const { tx, txQueue, txFrameMax, hostChecksum, hostSegments } = this.#state;
+    const { tx, txQueue, txFrameMax, hostChecksum, hostSegments, hostEcn } = this.#state;
     const size = frame.size;
     if (size > txFrameMax) {
       this.#counters.txTooLong++;
@@ -284,6 +284,8 @@ export class NetDriver implements Device, Disposable {
     }
     if ((frame.checksumStart >= 0 && !hostChecksum) || (frame.segmentSize > 0 && !hostSegments)) return EINVAL;
     if (!header.putTxHeader(this.#txHeader.view, 0, frame, header.ethernetIpOffset(frame))) return EINVAL;
+    // Without HOST_ECN the mark may not be set: CWR is then in every segment, which tells a receiver nothing false.
+    if (!hostEcn) this.#txHeader.bytes[1] &= ~header.VIRTIO_NET_HDR_GSO_ECN;
     if (!tx.fits(size) && !(this.#reclaim() && tx.fits(size))) return this.#full();
     tx.build(this.#txHeader.bytes, frame);
     let id = txQueue.add(tx.addresses, tx.lengths, tx.count, tx.count);

@@ -33,6 +33,7 @@ export interface DriverState {
   readonly headerLength: number;
   readonly hostChecksum: boolean;
   readonly hostSegments: boolean;
+  readonly hostEcn: boolean;
   readonly guestChecksum: boolean;
   readonly guestSegments: boolean;
   readonly rxQueue: DriverQueue;
@@ -132,6 +133,7 @@ function makeState(transport: VirtioTransport, area: DmaArea, options: NetDriver
     headerLength,
     hostChecksum: has(FEATURES.NET_CSUM),
     hostSegments: has(FEATURES.NET_HOST_TSO4),
+    hostEcn: has(FEATURES.NET_HOST_ECN),
     guestChecksum: has(FEATURES.NET_GUEST_CSUM),
     guestSegments,
     rxQueue,

@@ -58,6 +58,7 @@ export abstract class RingDevice implements Device {
   #mergeable = false;
   #guestChecksum = false;
   #guestSegments = false;
+  #guestEcn = false;
   #hostChecksum = false;
   /** Bit n: the guest may send segments of gso_type n. */
   #hostKinds = 0;
@@ -83,6 +84,7 @@ export abstract class RingDevice implements Device {
     this.#headerSize = headerSize;
     this.#mergeable = has(FEATURES.NET_MRG_RXBUF);
     this.setGuestOffloads(has(FEATURES.NET_GUEST_CSUM), has(FEATURES.NET_GUEST_TSO4));
+    this.#guestEcn = has(FEATURES.NET_GUEST_ECN);
     this.#hostChecksum = has(FEATURES.NET_CSUM);
     this.#hostKinds = (has(FEATURES.NET_HOST_TSO4) ? 1 << header.VIRTIO_NET_HDR_GSO_TCPV4 : 0) |
       (has(FEATURES.NET_HOST_TSO6) ? 1 << header.VIRTIO_NET_HDR_GSO_TCPV6 : 0) |
@@ -104,6 +106,8 @@ export abstract class RingDevice implements Device {
   protected setQueue(index: number, queue: DeviceQueue | null): void {
     this.#queues[index] = queue;
     this.#starved = false;
+    // New buffers are news only to whoever waits for some: a guest that refills needn't leave its machine for that.
+    if ((index & 1) === 0) queue?.wantKicks(false);
     this.#wake?.();
   }
 
@@ -119,10 +123,12 @@ export abstract class RingDevice implements Device {
   /** The driver has told that queue `index` has something new. */
   protected kicked(index: number): void {
     this.counters.kicks++;
-    if ((index & 1) === 1 || this.#starved) {
+    if ((index & 1) === 0) {
+      if (!this.#starved) return;
       this.#starved = false;
-      this.#wake?.();
+      this.#queues[index]?.wantKicks(false);
     }
+    this.#wake?.();
   }
 
   /** Something is to be looked at by {@link receive}. */
@@ -249,7 +255,9 @@ export abstract class RingDevice implements Device {
       this.counters.txDown++;
       return ENETDOWN;
     }
-    if (frame.segmentSize > 0 && !this.#guestSegments) return this.#transmitPlain(frame);
+    if (frame.segmentSize > 0 && !(this.#guestSegments && (this.#guestEcn || !header.hasCwr(frame)))) {
+      return this.#transmitPlain(frame);
+    }
     if (frame.checksumStart >= 0 && !this.#guestChecksum) completeChecksum(frame);
     return this.#put(frame);
   }

@@ -65,6 +65,43 @@ Deno.test("D2.14 EVENT_IDX: one interrupt for what was asked for, and none befor
   }
 });
 
+Deno.test("D2.14 a guest isn't asked to kick for receive buffers, but when one was missing", () => {
+  for (
+    const want of [
+      PLAIN,
+      PLAIN | bits("RING_EVENT_IDX"),
+      PLAIN | bits("RING_PACKED"),
+      PLAIN | bits("RING_PACKED", "RING_EVENT_IDX"),
+    ]
+  ) {
+    using m = machine("mmio", { queueSize: 4 });
+    const driver = m.start({ want });
+    let wakes = 0;
+    m.device.open(() => wakes++);
+    driver.open(() => {});
+    const kicks = () => m.device.statistics().kicks;
+    const before = kicks();
+    for (let i = 0; i < 100; i++) {
+      assertEquals(m.device.transmit(packet(17, 100)), 0);
+      m.device.flush();
+      driver.receive(new Keep(), 10);
+    }
+    assertEquals(kicks(), before);
+    for (let i = 0; i < 4; i++) assertEquals(m.device.transmit(packet(17, 100)), 0);
+    assertEquals(m.device.transmit(packet(17, 100)), codes.EAGAIN);
+    m.device.flush();
+    wakes = 0;
+    driver.receive(new Keep(), 10);
+    assertEquals([kicks(), wakes], [before + 1, 1]);
+    for (let i = 0; i < 10; i++) {
+      assertEquals(m.device.transmit(packet(17, 100)), 0);
+      m.device.flush();
+      driver.receive(new Keep(), 10);
+    }
+    assertEquals([kicks(), wakes], [before + 1, 1]);
+  }
+});
+
 Deno.test("D2.14 mergeable buffers: as many as it takes, counted in the first one's header; 1 otherwise", () => {
   const guest = new RawGuest({ mtu: 4000 });
   const offer = (size: number) => {
@@ -159,6 +196,10 @@ Deno.test("D2.15 headers to the guest: what it takes stays open, what it doesn't
   assertEquals(header(all, segments(3000, 1000)), [[1, 1, 54, 0, 0xe8, 3, 34, 0, 16, 0, 1, 0], [3066]]);
   assertEquals(header(bits("NET_GUEST_CSUM"), packet(17, 100, true))[0], [1, 0, 0, 0, 0, 0, 34, 0, 6, 0, 1, 0]);
   assertEquals(header(0n, packet(17, 100, true))[0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+  const cwr = segments(3000, 1000);
+  cwr.memory.bytes[cwr.offset + 47] |= 0x80;
+  assertEquals(header(all, cwr)[0].slice(0, 2), [1, 0x81]);
+  assertEquals(header(bits("NET_GUEST_CSUM", "NET_GUEST_TSO4"), cwr)[1], [1066, 1066, 1066], "ECN wasn't agreed on");
   assertEquals(header(bits("NET_GUEST_CSUM"), segments(3000, 1000)), [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], [1066, 1066, 1066]]);
 });
 

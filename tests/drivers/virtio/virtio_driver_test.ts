@@ -120,8 +120,9 @@ Deno.test("D2.3 status: 0, ACKNOWLEDGE, DRIVER, features, FEATURES_OK, queues, D
       "setUpQueue",
       "setUpQueue",
       legacy ? "status 7" : "status 15",
-      "notify",
     ]);
+    m.driver.tx(new Uint8Array(60));
+    assertEquals(log.at(-1), "notify", "nothing is notified before DRIVER_OK");
     assertEquals(m.device.status, legacy ? 7 : 15);
   }
 });
