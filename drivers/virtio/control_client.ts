@@ -21,7 +21,11 @@ export class ControlClient {
   readonly #address: number;
   #waiting: PromiseWithResolvers<boolean> | null = null;
 
-  /** @param kick tells the device that there is a command */
+  /**
+   * Uses `queue`, and room for one command in `area`.
+   *
+   * @param kick tells the device that there is a command
+   */
   constructor(queue: DriverQueue, area: DmaArea, kick: () => void) {
     this.#queue = queue;
     this.#kick = kick;

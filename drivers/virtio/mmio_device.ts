@@ -38,7 +38,11 @@ export class MmioDevice implements RegisterFile {
   /** What the legacy driver wrote last into QueuePFN of each queue. */
   readonly #pfn: number[];
 
-  /** @throws {Deno.errors.Busy} when the device has registers already */
+  /**
+   * Registers for `device`.
+   *
+   * @throws {Deno.errors.Busy} when the device has registers already
+   */
   constructor(device: VirtioNetDevice, options: MmioOptions = {}) {
     const { legacy = false, interrupt } = options;
     if (typeof legacy !== "boolean") throw new TypeError("legacy must be true or false");

@@ -22,7 +22,11 @@ export class MmioTransport implements VirtioTransport {
   readonly fixedQueueSize = false;
   readonly #registers: RegisterFile;
 
-  /** @throws {VirtioError} when there is no device, or one of a version that isn't wanted */
+  /**
+   * Looks whether there is a device.
+   *
+   * @throws {VirtioError} when there is none, or one of a version that isn't wanted
+   */
   constructor(registers: RegisterFile, options: MmioTransportOptions = {}) {
     this.#registers = registers;
     const magic = this.#read(MMIO.MAGIC);

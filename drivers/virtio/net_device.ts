@@ -50,10 +50,13 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
   #generation = 0;
   #interrupts = 0;
   #linkUp = true;
-  #refusal: string | null = null;
+  /** Why the driver's last choice of features was refused, or null. */
+  refusal: string | null = null;
   readonly #own = { resets: 0, featuresRefused: 0, txFiltered: 0, badAccesses: 0 };
 
   /**
+   * A device without registers yet, and so without a driver.
+   *
    * @param memory what the guest's addresses mean
    * @throws {TypeError | RangeError} for impossible options
    */
@@ -95,11 +98,6 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
     this.#target = target;
   }
 
-  /** The kind of device, as virtio numbers them. */
-  get deviceId(): number {
-    return c.NET_DEVICE_ID;
-  }
-
   /** What is offered; a legacy driver sees 32 bits. */
   offered(legacy: boolean): bigint {
     const { offered } = this.#options;
@@ -123,11 +121,6 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
     this.#chosen = (this.#chosen & ~(0xffff_ffffn << shift)) | (BigInt(bits >>> 0) << shift);
   }
 
-  /** Why the driver's last choice of features was refused, or null. */
-  get refusal(): string | null {
-    return this.#refusal;
-  }
-
   /** The device status register. */
   get status(): number {
     return this.#status;
@@ -149,8 +142,8 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
   /** Takes the driver's choice of features, or leaves FEATURES_OK away. */
   #settle(): void {
     const old = (this.#chosen & FEATURES.VERSION_1) === 0n ? "without VERSION_1, over registers that are not legacy" : null;
-    this.#refusal = old ?? wrongChoice(this.#options.offered, this.#chosen);
-    if (this.#refusal === null) this.#status |= c.STATUS_FEATURES_OK;
+    this.refusal = old ?? wrongChoice(this.#options.offered, this.#chosen);
+    if (this.refusal === null) this.#status |= c.STATUS_FEATURES_OK;
     else this.#own.featuresRefused++;
   }
 
@@ -175,14 +168,17 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
 
   /** Which queue takes commands: behind all others; -1 for none. */
   get #controlIndex(): number {
-    if (!this.#has(FEATURES.NET_CTRL_VQ)) return -1;
+    return this.#has(FEATURES.NET_CTRL_VQ) ? this.#frameQueues : -1;
+  }
+
+  get #frameQueues(): number {
     return this.#has(FEATURES.NET_MQ) ? 2 * this.#options.pairs : 2;
   }
 
   #startQueue(index: number): void {
     const registers = this.#queues[index];
     const control = index === this.#controlIndex;
-    if (!registers.enabled || (!control && index >= (this.#has(FEATURES.NET_MQ) ? 2 * this.#options.pairs : 2))) return;
+    if (!registers.enabled || (!control && index >= this.#frameQueues)) return;
     let queue: DeviceQueue;
     try {
       queue = registers.start(this.#memory, this.#chosen);
@@ -208,7 +204,7 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
     this.#interrupts = 0;
     this.#chosen = 0n;
     this.#legacy = false;
-    this.fault = this.#refusal = null;
+    this.fault = this.refusal = null;
     this.agree(0n);
     this.setPairs(1);
     this.#filter.reset(false);
@@ -290,11 +286,13 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
     }
   }
 
+  /** Hands frames from the guest to `sink`. */
   override receive(sink: FrameSink, budget: number): number {
     if (this.#controlWaits) this.#runControl();
     return super.receive(sink, budget);
   }
 
+  /** Sends a frame to the guest, if the guest wants such frames. */
   override transmit(frame: TxFrame): number {
     if (!this.#linkUp && !this.closed) {
       this.counters.txDown++;
@@ -307,12 +305,14 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
     return super.transmit(frame);
   }
 
+  /** Tells the driver of queue `index`. */
   protected override interrupt(index: number): void {
     if (this.#target?.message(index) === true) return;
     this.#interrupts |= c.INTERRUPT_USED;
     this.#target?.line(true);
   }
 
+  /** Asks the driver for a reset. */
   protected override broke(): void {
     this.#control = null;
     const ran = (this.#status & c.STATUS_DRIVER_OK) !== 0;
@@ -393,6 +393,7 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
     this.close();
   }
 
+  /** Frames and bytes each way, commands, and what failed, by reason. */
   override statistics(): Record<string, number> {
     return { ...super.statistics(), ...this.#own, ...this.#commands.counters };
   }

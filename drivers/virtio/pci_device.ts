@@ -106,6 +106,8 @@ export class PciDevice implements PciFunction {
   #link: number = p.PCI.CAPABILITIES;
 
   /**
+   * A function with registers for `device`.
+   *
    * @throws {TypeError | RangeError} for impossible options
    * @throws {Deno.errors.Busy} when the device has registers already
    */

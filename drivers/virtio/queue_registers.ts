@@ -14,12 +14,18 @@ export type QueuePart = "descriptors" | "driver" | "device";
 
 /** The registers of one queue. */
 export class QueueRegisters {
+  /** Entries. */
   size: number;
+  /** Address of the descriptors. */
   descriptors = 0;
+  /** Address of what the driver writes. */
   driver = 0;
+  /** Address of what the device writes. */
   device = 0;
+  /** It is in use, or will be when the driver is ready. */
   enabled = false;
 
+  /** Registers as after a reset. */
   constructor(readonly sizeMax: number) {
     this.size = sizeMax;
   }

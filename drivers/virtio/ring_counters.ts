@@ -6,7 +6,9 @@
 
 /** Bytes are those of frames, without the virtio header. "rx" is from the guest. */
 export interface RingCounters {
+  /** Frames from the guest. */
   rxFrames: number;
+  /** Their bytes. */
   rxBytes: number;
   /** Frames of several segments in one. */
   rxSegmented: number;
@@ -16,8 +18,11 @@ export interface RingCounters {
   rxTooLong: number;
   /** Headers that ask for what was not agreed, or point outside the frame. */
   rxBadHeader: number;
+  /** Frames to the guest. */
   txFrames: number;
+  /** Their bytes. */
   txBytes: number;
+  /** Frames of several segments in one. */
   txSegmented: number;
   /** Chains beyond the first that frames took (mergeable buffers). */
   txMerged: number;
@@ -27,7 +32,9 @@ export interface RingCounters {
   txDown: number;
   /** The guest's buffers were too small. */
   txTooLong: number;
+  /** Notifications by the guest. */
   kicks: number;
+  /** Notifications of the guest. */
   interrupts: number;
   /** Rings that made no sense; `fault` has the last reason. */
   faults: number;

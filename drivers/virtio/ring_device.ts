@@ -34,6 +34,7 @@ export abstract class RingDevice implements Device {
   readonly mac: Uint8Array;
   /** Everything: what the guest's driver can't do is done here. */
   readonly capabilities: DeviceCapabilities = { rxChecksum: true, txChecksum: true, txSegmentation: 65_535, rxFrame: FRAME_MAX };
+  /** What it counts. */
   protected readonly counters: RingCounters = newCounters();
   /** Why the last ring broke, or null. */
   fault: string | null = null;
@@ -65,6 +66,7 @@ export abstract class RingDevice implements Device {
   #wake: (() => void) | null = null;
   #closed = false;
 
+  /** A device without queues. */
   constructor(name: string, mtu: number, mac: Uint8Array) {
     this.name = name;
     this.mtu = mtu;
@@ -111,6 +113,7 @@ export abstract class RingDevice implements Device {
     this.#wake?.();
   }
 
+  /** A queue that is in place, or null. */
   protected queue(index: number): DeviceQueue | null {
     return this.#queues[index] ?? null;
   }
@@ -385,6 +388,7 @@ export abstract class RingDevice implements Device {
     this.#wake = null;
   }
 
+  /** {@link close} has been called. */
   get closed(): boolean {
     return this.#closed;
   }

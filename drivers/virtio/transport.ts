@@ -18,8 +18,10 @@ export type VirtioErrorCode =
 
 /** A device that a driver can't use, and why. */
 export class VirtioError extends Error {
+  /** What kind of error it is, for people. */
   override readonly name = "VirtioError";
 
+  /** An error with a code, for programs, and a message. */
   constructor(readonly code: VirtioErrorCode, message: string) {
     super(message);
   }
@@ -27,9 +29,13 @@ export class VirtioError extends Error {
 
 /** Where the parts of a queue lie. */
 export interface QueueAddresses {
+  /** Entries. */
   readonly size: number;
+  /** Address of the descriptors. */
   readonly descriptors: number;
+  /** Address of what the driver writes. */
   readonly driver: number;
+  /** Address of what the device writes. */
   readonly device: number;
 }
 
@@ -67,9 +73,13 @@ export interface VirtioTransport {
 
 /** A network device's configuration. */
 export interface NetConfig {
+  /** Six bytes. */
   readonly mac: Uint8Array;
+  /** LINK_… bits. */
   readonly status: number;
+  /** Queue pairs that there are. */
   readonly pairs: number;
+  /** Largest IP packet that the driver is to send. */
   readonly mtu: number;
 }
 
