@@ -170,6 +170,22 @@ Deno.test("D2.16 a queue that lies outside, isn't aligned, or has an impossible 
   assertEquals([guest.device.fault, guest.device.running], [null, true], "packed queues may have any size");
 });
 
+Deno.test("D2.16 a queue larger than there is, or changed while it is in use", () => {
+  using guest = new RawGuest();
+  guest.negotiate(SPLIT);
+  const registers = guest.device.queueRegisters(0)!;
+  guest.write(MMIO.QUEUE_SEL, 0);
+  guest.write(MMIO.QUEUE_NUM, 32);
+  assertEquals(registers.size, 16);
+  guest.queue(0, 8);
+  guest.queue(0, 4, GUEST_BASE + 0x8000);
+  assertEquals([registers.size, registers.descriptors], [8, GUEST_BASE]);
+  guest.write(MMIO.QUEUE_SEL, 77);
+  guest.write(MMIO.QUEUE_NUM, 8);
+  guest.write(MMIO.QUEUE_READY, 1);
+  assertEquals([guest.registers.read(MMIO.QUEUE_NUM_MAX, 4), guest.registers.read(MMIO.QUEUE_READY, 4)], [0, 0]);
+});
+
 Deno.test("D2.16 features and status that make no sense", () => {
   using guest = new RawGuest();
   assertEquals(guest.negotiate(SPLIT | 1n << 60n), false);
