@@ -46,6 +46,9 @@ export type { AddressInfo, ConnectionInfo, NeighborInfo, RouteInfo, StackStatist
 export type { PumpCounters } from "./stack/host/pump.ts";
 export { httpAgent, type NodeAddress, nodeSocket, type NodeSocketOptions, type NodeStream } from "./stack/host/node.ts";
 export { serve, type ServeHandler, type ServeInfo, type ServeOptions, type StackHttpServer } from "./stack/host/serve.ts";
+export { type RuntimeHook, useStack, type UseStackOptions } from "./runtime/use_stack.ts";
+export type { RuntimeStatistics } from "./runtime/hook.ts";
+export type { RuntimeTarget } from "./runtime/rule.ts";
 export type { TcpInfo, TcpOptions, TcpStatistics } from "./stack/tcp/types.ts";
 export type { CongestionControl, CongestionState } from "./stack/tcp/congestion.ts";
 export type { UdpOptions, UdpStatistics } from "./stack/udp/types.ts";

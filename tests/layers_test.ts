@@ -33,12 +33,17 @@ const ROOMS: { room: RegExp; may: RegExp[] }[] = [
   },
   // A host in a worker is a device and a host and the way between two threads: it stands above both, and reaches no libc itself.
   { room: /^workers\//, may: [/^workers\//, /^drivers\//, /^stack\//] },
-  { room: /^mod\.ts$/, may: [/^workers\//, /^drivers\//, /^stack\//] },
+  // Programs that know no stack run over one: it stands above the host, and knows Node's inside.
+  { room: /^runtime\//, may: [/^runtime\//, /^stack\/(host|wire)\//, /^stack\/codes\.ts$/, /^node:/] },
+  { room: /^mod\.ts$/, may: [/^runtime\//, /^workers\//, /^drivers\//, /^stack\//] },
   { room: /^examples\//, may: [/^examples\//, /^mod\.ts$/, /^@std\//, /^node:/] },
 ];
 
 function files(): string[] {
-  return ["mod.ts", ...["ffi", "stack", "drivers", "workers", "examples"].flatMap((folder) => [...sourceFiles(folder)])];
+  return [
+    "mod.ts",
+    ...["ffi", "stack", "drivers", "workers", "runtime", "examples"].flatMap((folder) => [...sourceFiles(folder)]),
+  ];
 }
 
 /** Imports that leave a room by a wall, as "file -> import". */

@@ -8,7 +8,10 @@ const FILE_LINES_MAX = 400;
 const FUNCTION_LINES_MAX = 70;
 
 function files(): string[] {
-  return ["mod.ts", ...["ffi", "stack", "drivers", "workers", "examples", "tests"].flatMap((folder) => [...sourceFiles(folder)])];
+  return [
+    "mod.ts",
+    ...["ffi", "stack", "drivers", "workers", "runtime", "examples", "tests"].flatMap((folder) => [...sourceFiles(folder)]),
+  ];
 }
 
 /** A brace that opens a function's body: what stands before it ends a parameter list, a return type or an arrow. */

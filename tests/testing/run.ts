@@ -143,7 +143,7 @@ async function ok(): Promise<boolean> {
     ["types", [deno, "check", "-q", "."]],
     ["documentation", [deno, "doc", "--lint", "mod.ts"]],
     ["package", [deno, "publish", "--dry-run", "--allow-dirty", "-q"]],
-    ["documented examples", [deno, "test", "-A", "-q", "--doc", "mod.ts", "stack", "drivers", "workers", "ffi"]],
+    ["documented examples", [deno, "test", "-A", "-q", "--doc", "mod.ts", "stack", "drivers", "workers", "runtime", "ffi"]],
   ];
   const broken: string[] = [];
   for (const [name, command] of steps) {
