@@ -95,6 +95,9 @@ export const streamState = {
 /** What libuv calls the end of a stream. */
 export const UV_EOF = (bound("uv").UV_EOF ?? -4095) as number;
 
+/** Numbers that tell asynchronous resources apart. */
+export const newAsyncId = (bound("async_wrap").newAsyncId ?? (() => 1)) as () => number;
+
 /** Gives a socket another handle. */
 export const reinitialize: symbol = Object.getOwnPropertySymbols(net.Socket.prototype)
   .find(({ description }) => description === "kReinitializeHandle") ?? Symbol("missing");
@@ -119,10 +122,12 @@ export function streamSocketClass(): StreamSocket | null {
 /** Throws if this Deno's `node:net` isn't made as expected. */
 export function checkNodeInside(): void {
   const socket = net.Socket.prototype as unknown as Record<PropertyKey, unknown>;
+  const secure = tls.TLSSocket.prototype as unknown as Record<PropertyKey, unknown>;
   const server = net.Server.prototype as unknown as Record<PropertyKey, unknown>;
   const { state, count, offset, written, async } = streamState;
   const known = binding !== undefined && streams.streamBaseState === state && bound("symbols").ownerSymbol === ownerSymbol &&
     [count, offset, written, async].every((at) => Number.isInteger(at)) && typeof socket[reinitialize] === "function" &&
-    typeof server._listen2 === "function" && typeof (net as unknown as NetInside)._normalizeArgs === "function";
+    typeof server._listen2 === "function" && typeof secure._init === "function" &&
+    typeof (net as unknown as NetInside)._normalizeArgs === "function";
   if (!known) throw new Deno.errors.NotSupported(`node:net of Deno ${Deno.version.deno} isn't made as this needs it`);
 }

@@ -99,6 +99,24 @@ function patchConnect(patches: Patches, hook: Hook): void {
   });
 }
 
+/**
+ * TLS over a socket that is still connecting: when it is connected Node gives its handle to the TLS engine, which can't take
+ * ours, and has the stream already.
+ */
+function patchTls(patches: Patches, hook: Hook): void {
+  const prototype = tls.TLSSocket.prototype as unknown as { _init: Method<SocketInside> };
+  const original = prototype._init;
+  patches.replace(prototype, "_init", function (this: SocketInside, ...args: unknown[]): unknown {
+    const result = original.apply(this, args);
+    const engine = this._handle as { _attachNativeHandle?: (handle: object) => void } | null;
+    const attach = engine?._attachNativeHandle;
+    if (engine !== null && attach !== undefined && hook.active) {
+      engine._attachNativeHandle = (handle) => handle instanceof StackHandle ? undefined : attach(handle);
+    }
+    return result;
+  });
+}
+
 /** A port that Node takes; for another one it has an error of its own. */
 function portOf(port: unknown): number | null {
   if (port === undefined || port === null) return 0;
@@ -137,4 +155,5 @@ function closeOnAbort(server: ServerInside, signal: AbortSignal | undefined): vo
 export function patchNodeNet(patches: Patches, hook: Hook): void {
   patchConnect(patches, hook);
   patchListen(patches, hook);
+  patchTls(patches, hook);
 }

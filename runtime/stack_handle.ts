@@ -6,11 +6,20 @@
  */
 import { Buffer } from "node:buffer";
 import { constants } from "node:os";
+import tls from "node:tls";
 import type { NetStack } from "../stack/host/net_stack.ts";
 import type { TcpConn } from "../stack/host/tcp_conn.ts";
 import type { TcpListener } from "../stack/host/tcp_listener.ts";
 import { stackListenHost } from "./rule.ts";
-import { type ConnectRequest, ownerSymbol, type SocketInside, streamState, UV_EOF, type WriteRequest } from "./node_inside.ts";
+import {
+  type ConnectRequest,
+  newAsyncId,
+  ownerSymbol,
+  type SocketInside,
+  streamState,
+  UV_EOF,
+  type WriteRequest,
+} from "./node_inside.ts";
 
 /** Bytes read at once. */
 const READ_BYTES = 65_536;
@@ -55,6 +64,7 @@ export class StackHandle {
   #buffer: Uint8Array<ArrayBuffer> | null = null;
   #userBuffer: Uint8Array | null = null;
   #owner: SocketInside | null = null;
+  readonly #asyncId: number = newAsyncId();
   /** Set by Node: takes what was read. */
   onread: ((buffer: ArrayBufferLike | undefined, count: number) => void) | null = null;
   reading = false;
@@ -72,6 +82,8 @@ export class StackHandle {
   }
 
   #adopt(owner: SocketInside): void {
+    // A TLS socket over a stream reads from the stream; for a moment Node takes ours for a handle that does TLS itself.
+    if (owner instanceof tls.TLSSocket) return;
     this.#owner = owner;
     // Node's own resets only what is libuv's.
     Object.defineProperty(owner, "resetAndDestroy", { value: () => this.#reset(owner), configurable: true, writable: true });
@@ -81,6 +93,10 @@ export class StackHandle {
     if (owner.destroyed) return owner;
     this.#conn?.abort();
     return owner.destroy();
+  }
+
+  getAsyncId(): number {
+    return this.#asyncId;
   }
 
   bind(address: string, port: number): number {

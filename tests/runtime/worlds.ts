@@ -25,7 +25,7 @@ export function hooked(options: UseStackOptions = {}, mineOptions: NetStackOptio
     peer,
     hook,
     async [Symbol.asyncDispose]() {
-      hook.undo();
+      this.hook.undo();
       await mine[Symbol.asyncDispose]();
       await peer[Symbol.asyncDispose]();
     },
