@@ -21,6 +21,13 @@ function withClient<T extends object>(options: T | undefined, client: Deno.HttpC
   });
 }
 
+/** Sub-protocols where they stand instead of options: one, or several. */
+function protocolsOf(given: unknown): { protocols: string[] } | null {
+  if (typeof given === "string") return { protocols: [given] };
+  const several = typeof given === "object" && given !== null && Symbol.iterator in given;
+  return several ? { protocols: [...given as Iterable<string>] } : null;
+}
+
 /** The client that everything without one of its own gets: made when it is first needed. */
 class SharedClient {
   readonly #make: () => Deno.HttpClient;
@@ -57,7 +64,7 @@ export function patchFetch(patches: Patches, hook: Hook, proxy: SocksProxy): { c
   });
   const construct = (target: typeof WebSocket, [url, given]: unknown[], newTarget: unknown): WebSocket => {
     if (!hook.active) return Reflect.construct(target, [url, given], newTarget as typeof WebSocket);
-    const options = typeof given === "string" || Array.isArray(given) ? { protocols: given } : given as object | undefined;
+    const options = protocolsOf(given) ?? given as object | undefined;
     return Reflect.construct(target, [url, withClient(options, shared.get())], newTarget as typeof WebSocket);
   };
   // The same class but for what it is constructed with: its constants, its prototype and instanceof stay.

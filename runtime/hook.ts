@@ -8,13 +8,13 @@ import type { Rule } from "./rule.ts";
 
 /** How often programs have met the stack since {@link useStack}: a copy. */
 export interface RuntimeStatistics {
-  /** Connections opened over the stack. */
+  /** Connections opened over the stack by everything else. */
   connects: number;
   /** Ports opened on the stack, for connections or datagrams. */
   listens: number;
   /** Calls that stayed with the host. */
   host: number;
-  /** Connections that `fetch` and `WebSocket` have opened through the proxy. */
+  /** Connections opened over the stack by `fetch` and `WebSocket`, through the proxy. */
   proxied: number;
   /** Connections to the proxy that were turned away: too many, not from this process, or no SOCKS. */
   proxyRefused: number;

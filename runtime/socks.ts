@@ -130,7 +130,6 @@ export class SocksProxy {
         await answer(client, answerTo(error));
         return client[Symbol.dispose]();
       }
-      this.#hook.statistics.proxied++;
       await answer(client, SUCCEEDED);
     } catch {
       this.#hook.statistics.proxyRefused++;
@@ -149,6 +148,7 @@ export class SocksProxy {
       return await this.#kernel.connect({ hostname, port });
     }
     const conn = await hook.stack.connect({ hostname: stackHost(hostname), port });
+    hook.statistics.proxied++;
     conn.setNoDelay(true);
     return conn;
   }

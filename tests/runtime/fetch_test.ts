@@ -109,6 +109,8 @@ Deno.test("WebSocket goes over the stack, and is the class that it was", async (
   using listener = world.peer.listen({ port: 80 });
   for (const protocols of [undefined, "echo", ["echo"]]) {
     const serving = webSocketOnce(listener);
+    // What fails here fails below, too.
+    serving.catch(() => {});
     const socket = protocols === undefined ? new WebSocket("ws://10.0.0.1/") : new WebSocket("ws://10.0.0.1/", protocols);
     assert(socket instanceof WebSocket && socket instanceof Original);
     assertStrictEquals(WebSocket.OPEN, 1);
@@ -170,7 +172,9 @@ Deno.test({
       assertEquals(await ask(), [], "the third is closed at once");
     }
     world.hook.undo();
-    await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }), Deno.errors.ConnectionRefused);
+    // Which of the two depends on how far the kernel was with the handshake when the listener was closed.
+    const error = await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }));
+    assert(error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset, String(error));
   },
 });
 
