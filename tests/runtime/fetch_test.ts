@@ -48,6 +48,18 @@ Deno.test("fetch: nothing falls back to the host; an abort is an abort", async (
   conn.close();
 });
 
+Deno.test("fetch: a server that resets in the middle is an error, and holds nothing", async () => {
+  await using world = hooked();
+  using there = world.peer.listen({ port: 80 });
+  const fetching = fetch("http://10.0.0.1/");
+  const conn = await there.accept();
+  await conn.read(new Uint8Array(1000));
+  await conn.write(new TextEncoder().encode("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin"));
+  const response = await fetching;
+  conn.abort();
+  await assertRejects(() => response.text());
+});
+
 Deno.test("fetch: loop-back is the host's; a redirect is asked about like a request", async () => {
   await using world = hooked();
   await using host = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
@@ -163,13 +175,17 @@ Deno.test({
       return all;
     };
     assertEquals(await ask(5, 1, 0), [5, 0xff], "no way in without a password");
-    assertEquals(await ask(5, 1, 2, 1, 1, 65, 1, 66), [5, 2, 1, 1], "nor with a wrong one");
+    using _there = world.peer.listen({ port: 80 });
+    const connect = [5, 1, 0, 1, 10, 0, 0, 1, 0, 80];
+    assertEquals((await ask(5, 1, 2, 1, 1, 65, 1, 66, ...connect)).slice(4), [], "nor with a wrong one");
     assertEquals(await ask(4, 1, 2), [5, 0xff], "nor with another version");
     assertEquals(world.hook.statistics.proxyRefused, 3);
     {
       using _first = await Deno.connect({ hostname: "127.0.0.1", port });
       using _second = await Deno.connect({ hostname: "127.0.0.1", port });
       assertEquals(await ask(), [], "the third is closed at once");
+      // The first two still have time to say what they want: only it was turned away.
+      assertEquals(world.hook.statistics.proxyRefused, 4);
     }
     world.hook.undo();
     // Which of the two depends on how far the kernel was with the handshake when the listener was closed.

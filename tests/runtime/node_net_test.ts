@@ -92,6 +92,28 @@ Deno.test("net.connect: much data, a slow reader, a buffer of the user's", async
   await serving;
 });
 
+Deno.test("net.connect: who doesn't read holds the sender up", async () => {
+  await using world = hooked();
+  using there = world.peer.listen({ port: 7 });
+  const socket = connect(7, "10.0.0.1");
+  const [conn] = await Promise.all([there.accept(), once(socket, "connect")]);
+  const body = pattern(8_000_000);
+  let written = 0;
+  const writing = (async () => {
+    while (written < body.length) written += await conn.write(body.subarray(written));
+    conn.close();
+  })();
+  socket.once("data", () => socket.pause());
+  await once(socket, "pause");
+  for (let turns = 0; turns < 2000; turns++) await new Promise((resolve) => setImmediate(resolve));
+  assert(socket.bytesRead < 1_000_000, `${socket.bytesRead} bytes read though nobody wants them`);
+  assert(written < body.length);
+  socket.on("data", () => {}).resume();
+  await once(socket, "close");
+  await writing;
+  assertEquals(socket.bytesRead, body.length);
+});
+
 Deno.test("net.connect: Node's errors for refused, no way, no such name, aborted", async () => {
   await using world = hooked({}, { nameservers: ["10.0.0.1"] });
   void nameServer(world.peer, "10.0.0.1").catch(() => {});
