@@ -34,9 +34,11 @@ export interface DhcpOptions {
 
 /** An address that is given out. */
 export interface DhcpLease {
+  /** The address. */
   readonly address: string;
   /** The client's identifier, or its MAC address. */
   readonly client: string;
+  /** What the client calls itself; may be empty. */
   readonly hostname: string;
   /** When it ends: milliseconds since 1970. */
   readonly expiresAt: number;
@@ -64,6 +66,8 @@ export class DhcpServer implements Disposable {
   readonly #onLease: ((lease: DhcpLease) => void) | undefined;
 
   /**
+   * Gives out addresses from now on.
+   *
    * @param onLease told when a client has got an address
    * @throws {TypeError | RangeError} for impossible options; {Deno.errors.AddrInUse} when port 67 is taken
    */

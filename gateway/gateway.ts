@@ -63,23 +63,29 @@ export interface GatewayOptions {
 
 /** What a gateway counts. */
 export interface GatewayStatistics {
-  /** Connections of guests that were carried, those refused by rule, and those that the destination didn't take. */
+  /** Connections of guests that were carried. */
   tcpFlows: number;
+  /** Refused by rule, or one too many. */
   tcpDenied: number;
+  /** The destination didn't take them. */
   tcpFailed: number;
   /** Gauge: connections that are carried now, or wait for their destination. */
   tcpOpen: number;
+  /** Datagram flows that were carried. */
   udpFlows: number;
+  /** Refused by rule. */
   udpDenied: number;
   /** Flows ended early for others. */
   udpEvicted: number;
-  /** Gauge. */
+  /** Gauge: datagram flows that are open. */
   udpOpen: number;
-  /** Bytes from guests, and to them. */
+  /** Bytes from guests. */
   bytesOut: number;
+  /** Bytes to guests. */
   bytesIn: number;
-  /** Connections from outside to guests, and those that no guest took. */
+  /** Connections and datagram flows from outside to guests. */
   forwarded: number;
+  /** Those that no guest took. */
   forwardFailed: number;
 }
 
@@ -139,6 +145,8 @@ export class Gateway implements AsyncDisposable {
   #closed = false;
 
   /**
+   * Is there when it returns.
+   *
    * @param device leads to the guests; closed with the gateway
    * @throws {TypeError | RangeError} for impossible options, before anything is opened; what listening on a forwarded port throws
    */

@@ -10,9 +10,11 @@ import type { UdpConn } from "../stack/host/udp_conn.ts";
 import { maskOf, parseAddress } from "../stack/wire/address.ts";
 import type { Nic } from "./nic.ts";
 
-/** Address families and kinds of sockets, as C has them. */
+/** IPv4, as C has it. */
 export const AF_INET = 2;
+/** A stream, as C has it. */
 export const SOCK_STREAM = 1;
+/** Datagrams, as C has them. */
 export const SOCK_DGRAM = 2;
 
 /** An address and port, or "10.0.0.1:80". */
@@ -80,8 +82,8 @@ export class Interface implements AsyncDisposable {
   }
 
   /** Opens a TCP connection. */
-  dialTcp4(address: Endpoint): Promise<TcpConn> {
-    return this.stack.connect(endpoint(address));
+  async dialTcp4(address: Endpoint): Promise<TcpConn> {
+    return await this.stack.connect(endpoint(address));
   }
 
   /** The same, until the signal aborts it or so many milliseconds have passed. */

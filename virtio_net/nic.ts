@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { parseMac } from "../ffi/inet.ts";
+import { parseMac } from "../stack/wire/address.ts";
 import { EAGAIN, ENODEV } from "../stack/codes.ts";
 import { type Device, type DeviceCapabilities, FrameMemory, type FrameSink, type TxFrame } from "../stack/device.ts";
 import { copyBytes } from "../stack/wire/copy.ts";
@@ -85,9 +85,10 @@ export class Nic implements Device {
   onTransmit: () => void = () => {};
   readonly #counters = { rxFrames: 0, rxShort: 0, rxDropped: 0, txFrames: 0, txFull: 0 };
 
-  /** @throws {TypeError | RangeError} for a wrong address or MTU */
+  /** A card without a stack. @throws {TypeError | RangeError} for a wrong address or MTU */
   constructor(options: NicOptions) {
-    this.mac = parseMac(options.mac);
+    this.mac = typeof options.mac === "string" ? parseMac(options.mac) : options.mac.slice();
+    if (this.mac.length !== 6) throw new TypeError(`a MAC address has 6 bytes, not ${this.mac.length}`);
     this.mtu = options.mtu ?? 1500;
     if (!(Number.isInteger(this.mtu) && this.mtu >= 68 && this.mtu <= 65_535)) {
       throw new RangeError(`mtu must be 68 to 65535 bytes: ${this.mtu}`);

@@ -40,7 +40,9 @@ export interface InterceptedConnection {
 
 /** Datagrams that somebody sends to an address of nobody here. */
 export interface InterceptedDatagrams {
+  /** Who sends them. */
   readonly source: Deno.NetAddr;
+  /** For whom they are meant. */
   readonly destination: Deno.NetAddr;
   /** Stands for the destination: receives what is sent there, and sends back from there. Whoever takes it closes it. */
   readonly socket: UdpConn;
@@ -50,8 +52,16 @@ export interface InterceptedDatagrams {
 
 /** Told of what was intercepted, outside of the stack's own work. */
 export interface InterceptHandlers {
+  /** A connection is asked for. */
   connection(flow: InterceptedConnection): unknown;
+  /** A flow of datagrams begins. */
   datagrams(flow: InterceptedDatagrams): unknown;
+}
+
+/** Who carries out what was answered. */
+interface FlowOwner {
+  proceed(flow: Flow, state: number): void;
+  reject(flow: Flow, code: number): void;
 }
 
 const WAITING = 0;
@@ -66,7 +76,7 @@ class Flow implements InterceptedConnection {
   cancelTimer: () => void = () => {};
 
   constructor(
-    readonly owner: Interception,
+    readonly owner: FlowOwner,
     readonly key: string,
     readonly packet: FrameMemory,
     readonly interfaceIndex: number,
@@ -111,6 +121,10 @@ export class Interception implements Disposable {
   readonly #flows = new Map<string, Flow>();
   readonly #listener: TcpListenSocket;
   readonly #accepting: TcpListener;
+  readonly #owner: FlowOwner = {
+    proceed: (flow, state) => this.#proceed(flow, state),
+    reject: (flow, code) => this.#reject(flow, code),
+  };
   readonly #counters = { connections: 0, datagramFlows: 0, overflow: 0 };
   #closed = false;
 
@@ -143,7 +157,7 @@ export class Interception implements Disposable {
       return undefined;
     }
     this.#counters.connections++;
-    const flow = new Flow(this, key, keep(packet), packet.interfaceIndex, ...ends("tcp", packet, sourcePort, port));
+    const flow = new Flow(this.#owner, key, keep(packet), packet.interfaceIndex, ...ends("tcp", packet, sourcePort, port));
     this.#flows.set(key, flow);
     this.#layers.pump.callUser(() => this.#handlers.connection(flow));
     return undefined;
@@ -181,7 +195,7 @@ export class Interception implements Disposable {
   }
 
   /** Hands the SYN in again: now there is an answer to it. */
-  proceed(flow: Flow, state: number): void {
+  #proceed(flow: Flow, state: number): void {
     flow.state = state;
     if (this.#closed) return this.#drop(flow);
     const { pump, ip } = this.#layers;
@@ -192,7 +206,7 @@ export class Interception implements Disposable {
     if (state === REFUSED) this.#drop(flow);
   }
 
-  reject(flow: Flow, code: number): void {
+  #reject(flow: Flow, code: number): void {
     flow.state = REFUSED;
     this.#drop(flow);
     this.#answer(flow.interfaceIndex, flow.packet, code);

@@ -143,7 +143,21 @@ async function ok(): Promise<boolean> {
     ["types", [deno, "check", "-q", "."]],
     ["documentation", [deno, "doc", "--lint", "mod.ts"]],
     ["package", [deno, "publish", "--dry-run", "--allow-dirty", "-q"]],
-    ["documented examples", [deno, "test", "-A", "-q", "--doc", "mod.ts", "stack", "drivers", "workers", "gateway", "ffi"]],
+    ["documented examples", [
+      deno,
+      "test",
+      "-A",
+      "-q",
+      "--doc",
+      "mod.ts",
+      "stack",
+      "drivers",
+      "workers",
+      "gateway",
+      "runtime",
+      "virtio_net",
+      "ffi",
+    ]],
   ];
   const broken: string[] = [];
   for (const [name, command] of steps) {
