@@ -119,7 +119,8 @@ export { Net } from "./virtio_net/net.ts";
 export { type FrameDevice, Nic, type NicOptions } from "./virtio_net/nic.ts";
 export { AF_INET, type Endpoint, Interface, SOCK_DGRAM, SOCK_STREAM } from "./virtio_net/interface.ts";
 export { Config, Header } from "./virtio_net/layouts.ts";
-export { Gateway, type GatewayOptions, type GatewayStatistics, type PortForward } from "./gateway/gateway.ts";
+export { Gateway, type GatewayOptions, type GatewayStatistics } from "./gateway/gateway.ts";
+export type { PortForward } from "./gateway/forward.ts";
 export { type DhcpLease, type DhcpOptions, DhcpServer } from "./gateway/dhcp_server.ts";
 export {
   intercept,

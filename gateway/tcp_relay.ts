@@ -12,6 +12,8 @@ export interface RelayEnd {
   read(p: Uint8Array): Promise<number | null>;
   write(p: Uint8Array): Promise<number>;
   closeWrite(): Promise<void>;
+  /** Ends it with a reset, if it can. */
+  abort?(): void;
   [Symbol.dispose](): void;
 }
 
@@ -25,19 +27,28 @@ async function carry(from: RelayEnd, to: RelayEnd, count: (bytes: number) => voi
   await to.closeWrite();
 }
 
+function end(one: RelayEnd, failed: boolean): void {
+  if (failed && one.abort !== undefined) one.abort();
+  else one[Symbol.dispose]();
+}
+
 /**
- * Carries both ways. An end in one direction is passed on, and the other goes on; whatever fails ends both.
+ * Carries both ways. An end in one direction is passed on, and the other goes on; whatever fails ends both, with a reset where
+ * that is possible.
  *
  * @param count told of bytes in the direction from `a` to `b` (true) and back
+ * @throws what failed
  */
 export async function relay(a: RelayEnd, b: RelayEnd, count: (forth: boolean, bytes: number) => void): Promise<void> {
   const both = [carry(a, b, (bytes) => count(true, bytes)), carry(b, a, (bytes) => count(false, bytes))];
+  let failed = true;
   try {
     await Promise.all(both);
+    failed = false;
   } finally {
-    a[Symbol.dispose]();
-    b[Symbol.dispose]();
+    end(a, failed);
+    end(b, failed);
     // The other direction fails now; nobody is interested in how.
-    await Promise.allSettled(both);
+    if (failed) await Promise.allSettled(both);
   }
 }

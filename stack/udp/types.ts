@@ -94,10 +94,12 @@ export interface UdpLayer {
   open(localKey: number, port: number, options?: UdpOptions): UdpSocket | number;
   sockets(): Iterable<UdpSocket>;
   /**
-   * Asked about a datagram that no socket wants: the socket that takes it, null to refuse it, undefined to say nothing. The packet
-   * is valid during the call only.
+   * Asked about a datagram that no socket wants, or one (`found`) that is bound to no address: the socket that takes it, null to
+   * refuse it, undefined to say nothing. The packet is valid during the call only.
    */
-  intercept: ((packet: Packet, sourcePort: number, destinationPort: number) => UdpSocket | null | undefined) | null;
+  intercept:
+    | ((packet: Packet, sourcePort: number, destinationPort: number, found: UdpSocket | null) => UdpSocket | null | undefined)
+    | null;
   /** Ends everything with `code` as the pending error. */
   shutdown(code: number): void;
 }

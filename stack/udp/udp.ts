@@ -115,8 +115,8 @@ export class Udp implements UdpLayer, Transport {
       return;
     }
     let socket = this.table.find(packet.dstKey, port, packet.srcKey, sourcePort);
-    if (socket === null && this.intercept !== null) {
-      const verdict = this.intercept(packet, sourcePort, port);
+    if (this.intercept !== null && (socket === null || socket.localKey === ANY)) {
+      const verdict = this.intercept(packet, sourcePort, port, socket);
       if (verdict === undefined) return;
       socket = verdict as Socket | null;
     }
