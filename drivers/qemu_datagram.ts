@@ -5,6 +5,7 @@
  */
 import { EAGAIN, EMSGSIZE, ENODEV } from "../stack/codes.ts";
 import { type Device, type DeviceCapabilities, FrameMemory, type FrameSink, type TxFrame } from "../stack/device.ts";
+import { tryParseAddress } from "../stack/wire/address.ts";
 import { copyBytes } from "../stack/wire/copy.ts";
 import { checkQemuOptions } from "./qemu_stream.ts";
 
@@ -12,6 +13,8 @@ const FRAME_MAX = 65_535;
 /** Frames that wait, in each direction. */
 const QUEUE = 256;
 const SLOT = 2048;
+/** After an error of the socket, in milliseconds. */
+const RETRY_MS = 10;
 
 /** An end of a datagram wire: a unix socket's path, or an address and port. */
 export type DatagramEnd = { readonly path: string } | { readonly hostname?: string; readonly port: number };
@@ -68,6 +71,7 @@ export class QemuDatagramDevice implements Device, Disposable {
   #wake: (() => void) | null = null;
   #armed = false;
   #closed = false;
+  #retry: ReturnType<typeof setTimeout> | null = null;
   readonly #counters = {
     rxFrames: 0,
     rxBytes: 0,
@@ -103,6 +107,10 @@ export class QemuDatagramDevice implements Device, Disposable {
       if (typeof end !== "object" || end === null || !("path" in end || "port" in end)) {
         throw new TypeError("local and remote need a path or a port each");
       }
+      // Who sends is known by the address, and a name is none.
+      if (!("path" in end) && tryParseAddress(end.hostname ?? "127.0.0.1") === null) {
+        throw new TypeError(`hostname must be an IPv4 address: ${end.hostname}`);
+      }
     }
     const listen = (Deno as { listenDatagram?: typeof Deno.listenDatagram }).listenDatagram;
     if (listen === undefined) throw new Deno.errors.NotSupported("Datagram sockets need deno run --unstable-net");
@@ -122,7 +130,7 @@ export class QemuDatagramDevice implements Device, Disposable {
       } catch {
         if (this.#closed) return;
         // A peer that isn't there shows itself here too; the next datagram is as good as ever.
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise<void>((resolve) => this.#retry = setTimeout(resolve, RETRY_MS));
         continue;
       }
       const [bytes, from] = received;
@@ -204,12 +212,18 @@ export class QemuDatagramDevice implements Device, Disposable {
     this.#wake?.();
   }
 
-  /** Ends it for good. A second call does nothing. */
+  /** Ends it for good, and takes the socket's file away. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#wake = null;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    const { addr } = this.#socket;
     this.#socket.close();
+    if (!("path" in addr)) return;
+    try {
+      Deno.removeSync(addr.path);
+    } catch { /* somebody else has done it, or may do it only */ }
   }
 
   /** {@link close}. */
