@@ -43,6 +43,13 @@ function sameAddress(a: Deno.Addr, b: Deno.Addr): boolean {
   return "hostname" in a && "hostname" in b && a.hostname === b.hostname && a.port === b.port;
 }
 
+function removeFile(address: Deno.Addr): void {
+  if (!("path" in address)) return;
+  try {
+    Deno.removeSync(address.path);
+  } catch { /* somebody else has done it, or may do it only */ }
+}
+
 /**
  * A network device whose other end is a virtual machine's network card, over datagrams. Needs Deno's `--unstable-net`, as its
  * datagram sockets do.
@@ -59,6 +66,8 @@ export class QemuDatagramDevice implements Device, Disposable {
   readonly mac: Uint8Array;
   readonly capabilities: DeviceCapabilities = { rxChecksum: false, txChecksum: false, txSegmentation: 0, rxFrame: FRAME_MAX };
   readonly #socket: Deno.DatagramConn;
+  /** Deno's unix datagram sockets can't send while they wait for what comes: a second one sends. */
+  readonly #sender: Deno.DatagramConn;
   readonly #remote: Deno.Addr;
   /** What came and was not yet taken: slots in a ring. */
   readonly #in = new FrameMemory(QUEUE * SLOT);
@@ -66,7 +75,9 @@ export class QemuDatagramDevice implements Device, Disposable {
   #first = 0;
   #count = 0;
   readonly #buffer = new Uint8Array(FRAME_MAX);
-  #sending = 0;
+  /** On their way to QEMU. */
+  readonly #out: Uint8Array[] = [];
+  #sending = false;
   #full = false;
   #wake: (() => void) | null = null;
   #armed = false;
@@ -96,6 +107,13 @@ export class QemuDatagramDevice implements Device, Disposable {
     this.#socket = "path" in local
       ? listen({ transport: "unixpacket", path: local.path })
       : listen({ transport: "udp", hostname: (local as Deno.NetAddr).hostname, port: (local as Deno.NetAddr).port });
+    try {
+      this.#sender = "path" in local ? listen({ transport: "unixpacket", path: `${local.path}.out` }) : this.#socket;
+    } catch (error) {
+      this.#socket.close();
+      removeFile(local);
+      throw error;
+    }
     this.#receiveAll();
   }
 
@@ -185,7 +203,7 @@ export class QemuDatagramDevice implements Device, Disposable {
     if (this.#closed) return ENODEV;
     const size = frame.size;
     if (size > FRAME_MAX) return EMSGSIZE;
-    if (this.#sending === QUEUE) {
+    if (this.#out.length === QUEUE) {
       this.#counters.txFull++;
       this.#full = true;
       return EAGAIN;
@@ -193,23 +211,28 @@ export class QemuDatagramDevice implements Device, Disposable {
     // The socket keeps what it is given until it is sent.
     const bytes = new Uint8Array(size);
     frame.copyTo(bytes, 0);
-    this.#send(bytes);
+    this.#out.push(bytes);
+    if (!this.#sending) this.#sendAll();
     return 0;
   }
 
-  async #send(bytes: Uint8Array): Promise<void> {
-    this.#sending++;
-    try {
-      await this.#socket.send(bytes, this.#remote);
-      this.#counters.txFrames++;
-      this.#counters.txBytes += bytes.length;
-    } catch {
-      this.#counters.txErrors++;
+  /** One after the other: a second call at the same time would be refused. */
+  async #sendAll(): Promise<void> {
+    this.#sending = true;
+    for (let bytes = this.#out[0]; bytes !== undefined && !this.#closed; bytes = this.#out[0]) {
+      try {
+        await this.#sender.send(bytes, this.#remote);
+        this.#counters.txFrames++;
+        this.#counters.txBytes += bytes.length;
+      } catch {
+        this.#counters.txErrors++;
+      }
+      this.#out.shift();
+      if (!this.#full) continue;
+      this.#full = false;
+      this.#wake?.();
     }
-    this.#sending--;
-    if (!this.#full) return;
-    this.#full = false;
-    this.#wake?.();
+    this.#sending = false;
   }
 
   /** Ends it for good, and takes the socket's file away. A second call does nothing. */
@@ -220,10 +243,11 @@ export class QemuDatagramDevice implements Device, Disposable {
     if (this.#retry !== null) clearTimeout(this.#retry);
     const { addr } = this.#socket;
     this.#socket.close();
-    if (!("path" in addr)) return;
-    try {
-      Deno.removeSync(addr.path);
-    } catch { /* somebody else has done it, or may do it only */ }
+    removeFile(addr);
+    if (this.#sender === this.#socket) return;
+    const { addr: second } = this.#sender;
+    this.#sender.close();
+    removeFile(second);
   }
 
   /** {@link close}. */

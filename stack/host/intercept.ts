@@ -50,7 +50,9 @@ export interface InterceptedConnection {
 
 /** Datagrams that somebody sends to an address of nobody here. */
 export interface InterceptedDatagrams {
+  /** Who sends them. */
   readonly source: Deno.NetAddr;
+  /** For whom they are meant. */
   readonly destination: Deno.NetAddr;
   /** Stands for the destination: receives what is sent there, and sends back from there. Whoever takes it closes it. */
   readonly socket: UdpConn;
@@ -60,8 +62,17 @@ export interface InterceptedDatagrams {
 
 /** Told of what was intercepted, outside of the stack's own work. */
 export interface InterceptHandlers {
+  /** A connection is asked for. */
   connection(flow: InterceptedConnection): unknown;
+  /** A flow of datagrams begins. */
   datagrams(flow: InterceptedDatagrams): unknown;
+}
+
+/** Who carries out what was answered. */
+interface FlowOwner {
+  proceed(flow: Flow, state: number): void;
+  reject(flow: Flow, code: number): void;
+  drop(flow: Flow): void;
 }
 
 const WAITING = 0;
@@ -76,7 +87,7 @@ class Flow implements InterceptedConnection {
   cancelTimer: () => void = () => {};
 
   constructor(
-    readonly owner: Interception,
+    readonly owner: FlowOwner,
     readonly key: string,
     readonly packet: FrameMemory,
     readonly interfaceIndex: number,
@@ -135,6 +146,11 @@ export class Interception implements Disposable {
   readonly #layers: ReturnType<typeof layersOf>;
   readonly #handlers: InterceptHandlers;
   readonly #flows = new Map<string, Flow>();
+  readonly #owner: FlowOwner = {
+    proceed: (flow, state) => this.#proceed(flow, state),
+    reject: (flow, code) => this.#reject(flow, code),
+    drop: (flow) => this.#drop(flow),
+  };
   readonly #taker: Taker;
   readonly #ending: Failable = { fail: () => this[Symbol.dispose]() };
   readonly #counters = { connections: 0, datagramFlows: 0, overflow: 0 };
@@ -184,7 +200,7 @@ export class Interception implements Disposable {
       return undefined;
     }
     this.#counters.connections++;
-    const flow = new Flow(this, key, keepSyn(packet), packet.interfaceIndex, ...ends("tcp", packet, sourcePort, port));
+    const flow = new Flow(this.#owner, key, keepSyn(packet), packet.interfaceIndex, ...ends("tcp", packet, sourcePort, port));
     this.#flows.set(key, flow);
     this.#layers.pump.callUser(() => this.#handlers.connection(flow));
     return undefined;
@@ -225,16 +241,16 @@ export class Interception implements Disposable {
   }
 
   /** Hands the SYN in again: now there is an answer to it. */
-  proceed(flow: Flow, state: number): void {
+  #proceed(flow: Flow, state: number): void {
     flow.state = state;
-    if (this.#closed) return this.drop(flow);
+    if (this.#closed) return this.#drop(flow);
     const { pump, ip } = this.#layers;
     pump.now();
     ip.inject(flow.interfaceIndex, flow.packet, flow.packet.bytes.length);
     pump.schedule();
-    if (state === REFUSED) this.drop(flow);
+    if (state === REFUSED) this.#drop(flow);
     // A connection in its handshake tells when it is over; a SYN that there was no room for has nobody to tell.
-    else if (!this.#begun(flow)) flow.cancelTimer = pump.setTimer(HANDSHAKE_MS, () => this.drop(flow));
+    else if (!this.#begun(flow)) flow.cancelTimer = pump.setTimer(HANDSHAKE_MS, () => this.#drop(flow));
   }
 
   #begun({ source, destination, packet }: Flow): boolean {
@@ -249,13 +265,13 @@ export class Interception implements Disposable {
   }
 
   /** Gives the flow up with "destination unreachable". */
-  reject(flow: Flow, code: number): void {
-    this.drop(flow);
+  #reject(flow: Flow, code: number): void {
+    this.#drop(flow);
     this.#answer(flow.interfaceIndex, flow.packet, code);
   }
 
   /** Forgets the flow. */
-  drop(flow: Flow): void {
+  #drop(flow: Flow): void {
     flow.state = REFUSED;
     this.#flows.delete(flow.key);
     flow.cancelTimer();
@@ -265,7 +281,7 @@ export class Interception implements Disposable {
   /** The connection has ended before anybody got it. */
   #lost(tcb: Tcb): void {
     const flow = this.#flows.get(keyOf(tcb.remoteKey, tcb.remotePort, tcb.localKey, tcb.localPort));
-    if (flow?.state === ACCEPTED) this.drop(flow);
+    if (flow?.state === ACCEPTED) this.#drop(flow);
   }
 
   #takeAll(): void {
@@ -289,7 +305,7 @@ export class Interception implements Disposable {
     pump.failables.delete(this.#ending);
     tcp.intercept = udp.intercept = null;
     pump.now();
-    for (const flow of [...this.#flows.values()]) this.drop(flow);
+    for (const flow of [...this.#flows.values()]) this.#drop(flow);
     this.#taker.close();
     pump.schedule();
     ip.anyAddress = false;
