@@ -18,7 +18,20 @@ async function copyForNobody(folder: string): Promise<void> {
   const info = await run(Deno.execPath(), ["info", "--json"]);
   const { npmCache } = JSON.parse(info.stdout);
   await run("cp", ["-r", npmCache, `${folder}/cache/npm`]);
-  const parts = ["deno.json", "deno.lock", "mod.ts", "ffi", "stack", "drivers", "workers", "runtime", "examples", "tests"];
+  const parts = [
+    "deno.json",
+    "deno.lock",
+    "mod.ts",
+    "ffi",
+    "stack",
+    "drivers",
+    "workers",
+    "runtime",
+    "gateway",
+    "virtio_net",
+    "examples",
+    "tests",
+  ];
   await run("cp", ["-r", ...parts.map((part) => ROOT + part), `${folder}/project`]);
   await run("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
   await run("mknod", ["-m", "666", `${folder}/tun`, "c", "10", "200"]);
