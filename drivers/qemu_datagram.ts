@@ -33,6 +33,12 @@ export interface QemuDatagramOptions {
   readonly mac?: string | Uint8Array;
 }
 
+/**
+ * Deno's unix datagram sockets do one thing at a time, and ours always waits for frames: what it sends goes by a second socket,
+ * whose file stands beside the first. QEMU doesn't ask who sends; another one of our devices does, and knows this name.
+ */
+const SENDER = ".out";
+
 function addressOf(end: DatagramEnd): Deno.Addr {
   if ("path" in end) return { transport: "unixpacket", path: end.path };
   return { transport: "udp", hostname: end.hostname ?? "127.0.0.1", port: end.port };
@@ -43,10 +49,12 @@ function sameAddress(a: Deno.Addr, b: Deno.Addr): boolean {
   return "hostname" in a && "hostname" in b && a.hostname === b.hostname && a.port === b.port;
 }
 
-function removeFile(address: Deno.Addr): void {
-  if (!("path" in address)) return;
+function closeWithFile(socket: Deno.DatagramConn): void {
+  const { addr } = socket;
+  socket.close();
+  if (!("path" in addr)) return;
   try {
-    Deno.removeSync(address.path);
+    Deno.removeSync(addr.path as string);
   } catch { /* somebody else has done it, or may do it only */ }
 }
 
@@ -66,17 +74,19 @@ export class QemuDatagramDevice implements Device, Disposable {
   readonly mac: Uint8Array;
   readonly capabilities: DeviceCapabilities = { rxChecksum: false, txChecksum: false, txSegmentation: 0, rxFrame: FRAME_MAX };
   readonly #socket: Deno.DatagramConn;
-  /** Deno's unix datagram sockets can't send while they wait for what comes: a second one sends. */
+  /** The same one, or the one that sends. */
   readonly #sender: Deno.DatagramConn;
   readonly #remote: Deno.Addr;
+  /** Who else sends for the other end. */
+  readonly #remoteSender: Deno.Addr;
+  /** Frames to be sent: each has to wait for the one before. */
+  readonly #out: Uint8Array[] = [];
   /** What came and was not yet taken: slots in a ring. */
   readonly #in = new FrameMemory(QUEUE * SLOT);
   readonly #lengths = new Int32Array(QUEUE);
   #first = 0;
   #count = 0;
   readonly #buffer = new Uint8Array(FRAME_MAX);
-  /** On their way to QEMU. */
-  readonly #out: Uint8Array[] = [];
   #sending = false;
   #full = false;
   #wake: (() => void) | null = null;
@@ -102,22 +112,25 @@ export class QemuDatagramDevice implements Device, Disposable {
     this.name = options.name ?? "qemu0";
     this.mtu = options.mtu ?? 1500;
     this.mac = mac;
-    this.#remote = addressOf(options.remote);
+    const remote = this.#remote = addressOf(options.remote);
+    this.#remoteSender = "path" in remote ? { transport: "unixpacket", path: `${remote.path}${SENDER}` } : remote;
     const local = addressOf(options.local);
-    this.#socket = "path" in local
-      ? listen({ transport: "unixpacket", path: local.path })
-      : listen({ transport: "udp", hostname: (local as Deno.NetAddr).hostname, port: (local as Deno.NetAddr).port });
-    try {
-      this.#sender = "path" in local ? listen({ transport: "unixpacket", path: `${local.path}.out` }) : this.#socket;
-    } catch (error) {
-      this.#socket.close();
-      removeFile(local);
-      throw error;
+    if ("path" in local) {
+      this.#socket = listen({ transport: "unixpacket", path: local.path as string });
+      try {
+        this.#sender = listen({ transport: "unixpacket", path: `${local.path}${SENDER}` });
+      } catch (error) {
+        closeWithFile(this.#socket);
+        throw error;
+      }
+    } else {
+      const { hostname, port } = local as Deno.NetAddr;
+      this.#socket = this.#sender = listen({ transport: "udp", hostname, port });
     }
     this.#receiveAll();
   }
 
-  /** Opens the socket. @throws {TypeError | RangeError} for impossible options; {@link Deno.errors.NotSupported} without `--unstable-net` */
+  /** @throws {TypeError | RangeError} for impossible options; {@link Deno.errors.NotSupported} without `--unstable-net` */
   static open(options: QemuDatagramOptions): QemuDatagramDevice {
     const mac = checkQemuOptions(options);
     if ((options.mtu ?? 1500) > 1500) throw new RangeError(`mtu must be 68 to 1500 bytes: ${options.mtu}`);
@@ -152,7 +165,7 @@ export class QemuDatagramDevice implements Device, Disposable {
         continue;
       }
       const [bytes, from] = received;
-      if (!sameAddress(from, this.#remote)) this.#counters.rxForeign++;
+      if (!sameAddress(from, this.#remote) && !sameAddress(from, this.#remoteSender)) this.#counters.rxForeign++;
       else if (bytes.length < 14 || bytes.length > SLOT) this.#counters.rxBadLength++;
       else if (this.#count === QUEUE) this.#counters.rxDropped++;
       else this.#keep(bytes);
@@ -216,10 +229,9 @@ export class QemuDatagramDevice implements Device, Disposable {
     return 0;
   }
 
-  /** One after the other: a second call at the same time would be refused. */
   async #sendAll(): Promise<void> {
     this.#sending = true;
-    for (let bytes = this.#out[0]; bytes !== undefined && !this.#closed; bytes = this.#out[0]) {
+    for (let bytes = this.#out.shift(); bytes !== undefined && !this.#closed; bytes = this.#out.shift()) {
       try {
         await this.#sender.send(bytes, this.#remote);
         this.#counters.txFrames++;
@@ -227,7 +239,6 @@ export class QemuDatagramDevice implements Device, Disposable {
       } catch {
         this.#counters.txErrors++;
       }
-      this.#out.shift();
       if (!this.#full) continue;
       this.#full = false;
       this.#wake?.();
@@ -235,19 +246,14 @@ export class QemuDatagramDevice implements Device, Disposable {
     this.#sending = false;
   }
 
-  /** Ends it for good, and takes the socket's file away. A second call does nothing. */
+  /** Ends it for good, and takes the sockets' files away. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#wake = null;
     if (this.#retry !== null) clearTimeout(this.#retry);
-    const { addr } = this.#socket;
-    this.#socket.close();
-    removeFile(addr);
-    if (this.#sender === this.#socket) return;
-    const { addr: second } = this.#sender;
-    this.#sender.close();
-    removeFile(second);
+    closeWithFile(this.#socket);
+    if (this.#sender !== this.#socket) closeWithFile(this.#sender);
   }
 
   /** {@link close}. */

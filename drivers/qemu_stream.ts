@@ -351,7 +351,7 @@ export class QemuStreamDevice implements Device, Disposable {
     }
   }
 
-  /** Ends it for good, and takes the socket's file away. A second call does nothing. */
+  /** Ends it for good; Deno takes the socket's file away a moment later. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
