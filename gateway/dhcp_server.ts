@@ -96,6 +96,7 @@ export class DhcpServer implements Disposable {
    */
   constructor(stack: NetStack, options: DhcpOptions, onLease?: (lease: DhcpLease) => void) {
     const { key, prefixLength } = parsePrefix(options.address);
+    if (prefixLength > 30) throw new RangeError(`${options.address} has no address to give out`);
     const broadcast = broadcastOf(key, prefixLength) >>> 0;
     const network = (key & maskOf(prefixLength)) >>> 0;
     const range = options.range?.map((text) => parseAddress(text) >>> 0);

@@ -211,7 +211,7 @@ export class Interception implements Disposable {
     // No socket has port 0: one opened for it would get another port, and never hear of this flow again.
     if (port === 0 || sourcePort === 0) return null;
     const { udp, pump } = this.#layers;
-    const socket = udp.open(packet.dstKey, port, { reuseAddress: true });
+    const socket = udp.open(packet.dstKey, port, {}, true);
     if (typeof socket === "number") {
       this.#counters.overflow++;
       return undefined;

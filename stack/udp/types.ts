@@ -90,8 +90,12 @@ export interface UdpStatistics {
 export interface UdpLayer {
   readonly ready: UdpSocket[];
   readonly statistics: UdpStatistics;
-  /** Opens a socket on `localKey` (ANY for all) and `port` (0 for a free one, RFC 6056). `EADDRINUSE`, `EADDRNOTAVAIL`. */
-  open(localKey: number, port: number, options?: UdpOptions): UdpSocket | number;
+  /**
+   * Opens a socket on `localKey` (ANY for all) and `port` (0 for a free one, RFC 6056). `EADDRINUSE`, `EADDRNOTAVAIL`.
+   *
+   * @param beside whoever has the port: for one flow that was intercepted
+   */
+  open(localKey: number, port: number, options?: UdpOptions, beside?: boolean): UdpSocket | number;
   sockets(): Iterable<UdpSocket>;
   /**
    * Asked about a datagram that no socket wants, or one (`found`) that is bound to no address: the socket that takes it, null to
