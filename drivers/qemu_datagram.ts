@@ -130,7 +130,7 @@ export class QemuDatagramDevice implements Device, Disposable {
     this.#receiveAll();
   }
 
-  /** @throws {TypeError | RangeError} for impossible options; {@link Deno.errors.NotSupported} without `--unstable-net` */
+  /** Opens the sockets. @throws {TypeError | RangeError} for impossible options; {@link Deno.errors.NotSupported} without `--unstable-net` */
   static open(options: QemuDatagramOptions): QemuDatagramDevice {
     const mac = checkQemuOptions(options);
     if ((options.mtu ?? 1500) > 1500) throw new RangeError(`mtu must be 68 to 1500 bytes: ${options.mtu}`);
