@@ -6,6 +6,9 @@
 /** A buffer begins small, for the many connections that carry little, and grows for those that fill it. */
 const BUFFER_MIN = 8 * 1024;
 const BUFFER_MAX = 512 * 1024;
+/** Small buffers that wait for the next connections: most connections are over before theirs has grown. */
+const SPARES_MAX = 256;
+const spares: Uint8Array<ArrayBuffer>[] = [];
 
 /** The two ends of a relay: connections of Deno or of a stack. */
 export interface RelayEnd {
@@ -18,13 +21,19 @@ export interface RelayEnd {
 }
 
 async function carry(from: RelayEnd, to: RelayEnd, count: (bytes: number) => void): Promise<void> {
-  let buffer = new Uint8Array(BUFFER_MIN);
-  for (let n = await from.read(buffer); n !== null; n = await from.read(buffer)) {
-    count(n);
-    for (let done = 0; done < n;) done += await to.write(done === 0 && n === buffer.length ? buffer : buffer.subarray(done, n));
-    if (n === buffer.length && n < BUFFER_MAX) buffer = new Uint8Array(n * 4);
+  const small = spares.pop() ?? new Uint8Array(BUFFER_MIN);
+  let buffer = small;
+  try {
+    for (let n = await from.read(buffer); n !== null; n = await from.read(buffer)) {
+      count(n);
+      for (let done = 0; done < n;) done += await to.write(done === 0 && n === buffer.length ? buffer : buffer.subarray(done, n));
+      if (n === buffer.length && n < BUFFER_MAX) buffer = new Uint8Array(n * 4);
+    }
+    await to.closeWrite();
+  } finally {
+    // Nothing reads into it any more, and nothing is written from it: each was waited for.
+    if (spares.length < SPARES_MAX) spares.push(small);
   }
-  await to.closeWrite();
 }
 
 function end(one: RelayEnd, failed: boolean): void {
