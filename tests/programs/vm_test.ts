@@ -79,7 +79,6 @@ const CASES: { name: string; words: string[]; card: string; size: number }[] = [
   },
   { name: "vhost-user, two queue pairs", words: ["--vhost", "--queues", "2"], card: "", size: 20 * MiB },
   { name: "the stream socket", words: [], card: CARD, size: 100 * MiB },
-  { name: "the datagram socket", words: ["--dgram", `${socketPath()},${socketPath()}`], card: CARD, size: 20 * MiB },
 ];
 
 for (const { name, words, card, size } of CASES) {
