@@ -30,7 +30,7 @@ const TRIES = 10;
 /** What `ifr_data` points to. */
 export const bridgeArguments = structure("bridge_args", { operation: word, first: word, second: word, third: word });
 
-/** `struct __bridge_info`, 72 bytes. Times in hundredths of a second. */
+/** `struct __bridge_info`, 72 bytes. Times in hundredths of a second, but `forwardDelay`, `bridgeMaxAge`, `bridgeHelloTime` in kernel ticks. */
 export const bridgeInfo = structure("__bridge_info", {
   designatedRoot: u64,
   bridgeId: u64,
@@ -72,11 +72,17 @@ export interface BridgeInfo {
   readonly id: string;
   /** The same of the root of the spanning tree. */
   readonly root: string;
+  /** Cost of the way to the root. */
   readonly rootPathCost: number;
+  /** Number of the port towards the root; 0 if it is the root. */
   readonly rootPort: number;
+  /** The spanning tree protocol is on. */
   readonly spanningTree: boolean;
+  /** How long a port listens, and then learns. */
   readonly forwardDelayMs: number;
+  /** Of the spanning tree's root, as the next. */
   readonly helloTimeMs: number;
+  /** How long the root's messages are believed. */
   readonly maxAgeMs: number;
   /** How long an address is remembered. */
   readonly ageingTimeMs: number;
@@ -84,6 +90,7 @@ export interface BridgeInfo {
 
 /** An address that a bridge knows. */
 export interface ForwardingEntry {
+  /** "02:00:00:00:00:01". */
   readonly mac: string;
   /** Number of the port behind which it is. */
   readonly port: number;
@@ -122,7 +129,7 @@ export class Bridge implements Disposable {
     return code;
   }
 
-  /** @throws `NotFound` (ENODEV), `NotSupported` (EOPNOTSUPP) when it is no bridge */
+  /** What it says of itself. @throws `NotFound` (ENODEV), `NotSupported` (EOPNOTSUPP) when it is no bridge */
   info(): BridgeInfo {
     const memory = new Uint8Array(bridgeInfo.size);
     this.#check(this.#call(BRCTL_GET_BRIDGE_INFO, addressOf(memory)), "read");
@@ -134,8 +141,9 @@ export class Bridge implements Disposable {
       rootPort: info.rootPort,
       spanningTree: info.stpEnabled !== 0,
       forwardDelayMs: info.bridgeForwardDelay * TICK_MS,
-      helloTimeMs: info.bridgeHelloTime * TICK_MS,
-      maxAgeMs: info.bridgeMaxAge * TICK_MS,
+      // The kernel gives the bridge's own hello time and age in its own clock's ticks, which nobody outside knows.
+      helloTimeMs: info.helloTime * TICK_MS,
+      maxAgeMs: info.maxAge * TICK_MS,
       ageingTimeMs: info.ageingTime * TICK_MS,
     };
   }

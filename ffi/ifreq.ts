@@ -63,7 +63,9 @@ export function checkInterfaceName(name: string): void {
 
 /** One ifreq: its bytes and a view of them. */
 export class IfReq {
+  /** All 40 bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same as numbers. */
   readonly view: DataView<ArrayBuffer>;
 
   /**
@@ -84,11 +86,13 @@ export class IfReq {
     new TextEncoder().encodeInto(name, this.bytes.subarray(0, IFNAME_MAX));
   }
 
+  /** `ifr_name`. */
   get name(): string {
     const end = this.bytes.indexOf(0);
     return new TextDecoder().decode(this.bytes.subarray(0, end < 0 || end > IFNAME_MAX ? IFNAME_MAX : end));
   }
 
+  /** `ifr_flags`: bits of IFF_…. */
   get flags(): number {
     return this.view.getUint16(16, true);
   }

@@ -25,7 +25,7 @@ import {
 import { parseMac } from "./inet.ts";
 import { addressOf } from "./libc.ts";
 import { inNamespace, type NamespaceReference } from "./namespace.ts";
-import { structure, type StructureValues, text, u32 } from "./structure.ts";
+import { structure, text, u32 } from "./structure.ts";
 
 export const ETHTOOL_GDRVINFO = 0x3;
 export const ETHTOOL_GLINK = 0xa;
@@ -46,6 +46,18 @@ export const ethtoolDrvinfo = structure("ethtool_drvinfo", {
   regdumpLen: u32,
 });
 
+/** What a driver says of itself. */
+export interface EthtoolDrvinfo {
+  /** The driver's name. */
+  readonly driver: string;
+  /** Its version. */
+  readonly version: string;
+  /** The firmware's, or "". */
+  readonly firmwareVersion: string;
+  /** Where the device is: "0000:00:03.0", "virtual", or "". */
+  readonly busInfo: string;
+}
+
 /** `struct ethtool_value`. */
 export const ethtoolValue = structure("ethtool_value", { cmd: u32, data: u32 });
 
@@ -62,7 +74,11 @@ export class InterfaceIoctls implements Disposable {
   /** What the kernel has the address of: it must not be collected while it reads. */
   #held: Uint8Array | null = null;
 
-  /** @param namespace whose interfaces are meant. Default: those of the calling thread. */
+  /**
+   * Opens a socket for the requests.
+   *
+   * @param namespace whose interfaces are meant. Default: those of the calling thread.
+   */
   constructor(namespace?: NamespaceReference) {
     this.#socket = namespace === undefined ? interfaceSocket() : inNamespace(namespace, interfaceSocket);
   }
@@ -139,7 +155,7 @@ export class InterfaceIoctls implements Disposable {
   }
 
   /** Name and version of the interface's driver, as `ethtool -i` shows them. */
-  driver(name: string): StructureValues<typeof ethtoolDrvinfo> {
+  driver(name: string): EthtoolDrvinfo {
     const info = ethtoolDrvinfo.make({ cmd: ETHTOOL_GDRVINFO });
     this.#check(this.withData(name, SIOCETHTOOL, info), SIOCETHTOOL, name);
     return ethtoolDrvinfo.parse(info);

@@ -9,11 +9,15 @@
 
 /** The type of a field: its size and alignment in bytes, and how it is read and written (little-endian). */
 export interface FieldType<T> {
+  /** Bytes. */
   readonly size: number;
+  /** It begins at a multiple of so many bytes. */
   readonly alignment: number;
   /** The value when none is given. */
   readonly zero: T;
+  /** Reads it. */
   read(view: DataView, at: number): T;
+  /** Writes it. */
   write(view: DataView, at: number, value: T): void;
 }
 

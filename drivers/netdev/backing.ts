@@ -35,11 +35,13 @@ function within<T>(namespace: Descriptor | null, run: () => T): T {
 
 /** An interface of the kernel's own, which is only looked after: its frames aren't ours. */
 export class KernelBacking {
+  /** `ifindex`. */
   readonly index: number;
   /** Held open, so that the interface can be asked whatever becomes of the process that the namespace was of. */
   protected readonly namespace: Descriptor | null;
   #name: string;
   #monitor: LinkMonitor | null = null;
+  /** It was let go. */
   protected closed = false;
 
   /** Takes an interface that exists. @throws `NotFound` (ENODEV) */

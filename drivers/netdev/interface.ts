@@ -51,7 +51,11 @@ export class NetInterface implements Device, IoctlDevice {
   readonly capabilities: DeviceCapabilities;
   /** Bits of `NETIF_F_…`. */
   readonly features: number;
-  /** The kernel's side, or null. */
+  /**
+   * The kernel's side, or null.
+   *
+   * @internal
+   */
   readonly backing: KernelBacking | null;
   /** Where it is registered. */
   readonly table: DeviceTable;
@@ -73,7 +77,11 @@ export class NetInterface implements Device, IoctlDevice {
   #armed = false;
   #blocked = false;
 
-  /** Made by a registry; see `NetDevices`. */
+  /**
+   * Made by a registry; see `NetDevices`.
+   *
+   * @internal
+   */
   constructor(options: InterfaceOptions) {
     const { backing } = options;
     this.#options = options;
@@ -251,9 +259,8 @@ export class NetInterface implements Device, IoctlDevice {
   /** The class's numbers; where it has none, the system's own count of frames. */
   statistics64(): Statistics64 {
     const operation = this.#operations.get("getStats64");
-    if (operation === null) return { ...this.#own };
     try {
-      return completeStatistics(operation(this), this.#own);
+      return completeStatistics(operation?.(this), this.#own);
     } catch (error) {
       this.#operations.failed("getStats64", error);
       return { ...this.#own };
@@ -261,14 +268,14 @@ export class NetInterface implements Device, IoctlDevice {
   }
 
   /** The same, for people; see {@link Device}. */
-  statistics(): Record<string, number> {
-    return this.statistics64();
-  }
+  statistics = (): Record<string, number> => this.statistics64();
 
   /** A frame of the class for the system: 0, or a negative errno with the frame dropped and counted. */
   netifRx(frame: NetFrame | Uint8Array<ArrayBuffer>): number {
-    if (frame instanceof NetFrame) return this.#rx(frame.memory, frame.offset, frame.length, frame.flags);
-    return this.#rx(new FrameMemory(frame), 0, frame.length, 0);
+    const given = frame instanceof NetFrame;
+    return given
+      ? this.#rx(frame.memory, frame.offset, frame.length, frame.flags)
+      : this.#rx(new FrameMemory(frame), 0, frame.length, 0);
   }
 
   #rx(memory: FrameMemory, offset: number, length: number, flags: number): number {
@@ -389,11 +396,5 @@ export class NetInterface implements Device, IoctlDevice {
     this.#wake?.();
     this.#wake = null;
     this.#options.onGone(this, byKernel);
-  }
-
-  /** False when its class says `ALLOW_DELETE = false`. */
-  get mayDelete(): boolean {
-    const { instance } = this.#operations;
-    return instance === null || (instance.constructor as { ALLOW_DELETE?: unknown }).ALLOW_DELETE !== false;
   }
 }

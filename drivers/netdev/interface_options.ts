@@ -23,17 +23,25 @@ export const MTU_MAX = 65_521;
 
 /** How an interface is made. */
 export interface InterfaceOptions {
+  /** At most 15 bytes. */
   name: string;
   /** The class's instance, or null for a dummy. */
   instance: object | null;
   /** Null: it lives in the process only. */
   backing: KernelBacking | null;
+  /** Where it is to be found. */
   table: DeviceTable;
+  /** Further bits of IFF_…. */
   flags: number;
+  /** Bits of `NETIF_F_…`. */
   features: number;
+  /** Six bytes; null for random ones. */
   mac: Uint8Array | null;
+  /** Bytes of IP packet. */
   mtu: number;
+  /** How long an operation may take, in milliseconds. */
   limitMs: number;
+  /** Told what the class does wrong. */
   report: FailureReport;
   /** Called once when it is gone; `byKernel` when somebody deleted the kernel's interface. */
   onGone: (device: NetInterface, byKernel: boolean) => void;

@@ -13,6 +13,7 @@ const NAME = /^(?!\.\.?$)[a-zA-Z0-9_.-]+$/;
 export class DeviceNameError extends TypeError {
   /** "EINVAL", as the kernel answers it. */
   readonly code = "EINVAL";
+  /** The class's name. */
   override readonly name: string = "DeviceNameError";
 }
 

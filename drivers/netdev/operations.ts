@@ -8,8 +8,19 @@ import { EIO, errnoNumber, ETIMEDOUT } from "../../ffi/errno.ts";
 /** How long an operation may take before its caller gets ETIMEDOUT, in milliseconds. */
 export const OPERATION_LIMIT_MS = 1000;
 
-/** Operations by the name that we use; the kernel's is `ndo` and the same. */
-const NAMES = [
+/** An operation by the name that we use; the kernel's is `ndo` and the same. */
+export type OperationName =
+  | "open"
+  | "stop"
+  | "startXmit"
+  | "getStats64"
+  | "siocdevprivate"
+  | "doIoctl"
+  | "changeMtu"
+  | "setMacAddress"
+  | "setRxMode";
+
+const NAMES: readonly OperationName[] = [
   "open",
   "stop",
   "startXmit",
@@ -19,10 +30,7 @@ const NAMES = [
   "changeMtu",
   "setMacAddress",
   "setRxMode",
-] as const;
-
-/** An operation's name. */
-export type OperationName = typeof NAMES[number];
+];
 
 /** Something that a class did wrong. */
 export interface DeviceFailure {
@@ -39,8 +47,9 @@ export interface DeviceFailure {
 /** Told of every failure. */
 export type FailureReport = (failure: DeviceFailure) => void;
 
+/** A method of a class. */
 // deno-lint-ignore no-explicit-any
-type Operation = (...args: any[]) => unknown;
+export type Operation = (...args: any[]) => unknown;
 
 /** The errno for what a class threw: the error's own code if it has a known one, else EIO. */
 export function errnoOf(error: unknown): number {
@@ -73,6 +82,11 @@ export class Operations {
       const method = members[name] ?? members[`ndo${name[0].toUpperCase()}${name.slice(1)}`];
       if (typeof method === "function") this.#found.set(name, (method as Operation).bind(instance));
     }
+  }
+
+  /** False when the class says `ALLOW_DELETE = false`. */
+  get mayDelete(): boolean {
+    return this.instance === null || (this.instance.constructor as { ALLOW_DELETE?: unknown }).ALLOW_DELETE !== false;
   }
 
   /** True if the class has it. */

@@ -118,7 +118,7 @@ export class NetDevices implements AsyncDisposable {
   #draining: Promise<void> | null = null;
   #closed = false;
 
-  /** @throws {TypeError} for impossible options */
+  /** An empty registry. @throws {TypeError} for impossible options */
   constructor(options: NetDevicesOptions = {}) {
     const { backing = "tap", operationLimitMs = OPERATION_LIMIT_MS } = options;
     if (backing !== "tap" && backing !== "process") {
@@ -270,7 +270,7 @@ export class NetDevices implements AsyncDisposable {
   #gone(registration: Registration, device: NetInterface, byKernel: boolean): void {
     if (registration.handle !== device) return;
     registration.handle = null;
-    if (!byKernel || device.mayDelete || this.#closed) {
+    if (!byKernel || device.operations.mayDelete || this.#closed) {
       this.#registrations.delete(device.name);
       return;
     }
@@ -369,7 +369,9 @@ export class NetDevices implements AsyncDisposable {
       );
       return true;
     }
-    if (!handle.mayDelete) throw errnoError("delete", `device "${name}"`, EOPNOTSUPP, "Its class has ALLOW_DELETE = false");
+    if (!handle.operations.mayDelete) {
+      throw errnoError("delete", `device "${name}"`, EOPNOTSUPP, "Its class has ALLOW_DELETE = false");
+    }
     handle.close();
     return true;
   }

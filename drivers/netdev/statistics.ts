@@ -5,7 +5,7 @@
  */
 
 /** `struct rtnl_link_stats64`, in its order and with its names. */
-export const STATISTICS = [
+export const STATISTICS: readonly StatisticsName[] = [
   "rxPackets",
   "txPackets",
   "rxBytes",
@@ -31,10 +31,35 @@ export const STATISTICS = [
   "txCompressed",
   "rxNohandler",
   "rxOtherhostDropped",
-] as const;
+];
 
 /** A counter's name. */
-export type StatisticsName = typeof STATISTICS[number];
+export type StatisticsName =
+  | "rxPackets"
+  | "txPackets"
+  | "rxBytes"
+  | "txBytes"
+  | "rxErrors"
+  | "txErrors"
+  | "rxDropped"
+  | "txDropped"
+  | "multicast"
+  | "collisions"
+  | "rxLengthErrors"
+  | "rxOverErrors"
+  | "rxCrcErrors"
+  | "rxFrameErrors"
+  | "rxFifoErrors"
+  | "rxMissedErrors"
+  | "txAbortedErrors"
+  | "txCarrierErrors"
+  | "txFifoErrors"
+  | "txHeartbeatErrors"
+  | "txWindowErrors"
+  | "rxCompressed"
+  | "txCompressed"
+  | "rxNohandler"
+  | "rxOtherhostDropped";
 
 /** A device's numbers. Whole numbers from 0 on. */
 export type Statistics64 = Record<StatisticsName, number>;

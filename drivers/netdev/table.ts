@@ -54,7 +54,7 @@ export class DeviceTable implements Iterable<IoctlDevice> {
     }
   }
 
-  /** @throws {DeviceNameError} for a bad name, `AlreadyExists` (EEXIST) for a taken one */
+  /** Puts a device in. @throws {DeviceNameError} for a bad name, `AlreadyExists` (EEXIST) for a taken one */
   add(device: IoctlDevice): void {
     checkDeviceName(device.name);
     if (this.#byName.has(device.name)) throw errnoError("register", `device "${device.name}"`, EEXIST);
