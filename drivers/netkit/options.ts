@@ -8,7 +8,7 @@ import { parseMac } from "../../ffi/inet.ts";
 import { checkDeviceName } from "../netdev/names.ts";
 
 /** Verdict: ask the next program. */
-export const NETKIT_NEXT = -1;
+export const NETKIT_NEXT: number = -1;
 /** Verdict and policy: the frame goes on to the peer. */
 export const NETKIT_PASS = 0;
 /** Verdict and policy: the frame is dropped. */
