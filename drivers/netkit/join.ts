@@ -6,10 +6,12 @@
 import type { Device } from "../../stack/device.ts";
 import { Forwarder } from "./forward.ts";
 
-/** Frames taken at once, in each direction. */
+/** Frames taken in one turn of the event loop, in each direction. */
 const BURST = 256;
-/** How often a device that is down is tried again, in milliseconds. */
-const RETRY_MS = 50;
+/** Frames taken before it is looked whether the other side still takes them. */
+const STEP = 16;
+/** How often a device that is down, or full, is tried again, in milliseconds. */
+const RETRY_MS = 20;
 const ENODEV = -19;
 
 /** Two devices that are joined. */
@@ -57,13 +59,16 @@ class Pump implements Join {
 
   #side(i: 0 | 1): void {
     if (this.#closed) return;
-    const from = this.#devices[i];
-    const count = from.receive(this.#into[i], BURST);
+    const from = this.#devices[i], into = this.#into[i];
+    into.full = false;
+    let count = STEP;
+    for (let taken = 0; taken < BURST && count === STEP && !into.full; taken += STEP) count = from.receive(into, STEP);
     this.#devices[1 - i].flush?.();
-    if (count === BURST) this.#arrived();
-    else if (count >= 0) from.arm();
-    else if (count === ENODEV) this.#gone = true;
-    else this.#retry(i);
+    if (count === ENODEV) this.#gone = true;
+    // A device that is full wakes its user, which is this, when it has room; one that never says so is tried again.
+    else if (count < 0 || into.full) this.#retry(i);
+    else if (count === STEP) this.#arrived();
+    else from.arm();
   }
 
   #retry(i: 0 | 1): void {
