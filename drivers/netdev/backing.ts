@@ -23,7 +23,7 @@ export interface BackingEvents {
   /** The kernel sends a frame. */
   frame(memory: FrameMemory, offset: number, length: number): void;
   /** The interface has changed: somebody ran `ip link set`. */
-  changed(link: Link): void;
+  changed(): void;
   /** The interface has been deleted. */
   gone(): void;
 }
@@ -62,9 +62,19 @@ export class KernelBacking {
         if (link.index !== this.index || this.closed) return;
         if (deleted) return events.gone();
         this.#name = link.name;
-        events.changed(link);
-      }, () => [this.link()])
+        events.changed();
+      }, () => this.#present(events))
     );
+  }
+
+  /** The interface, after messages were lost; if it is not there, that was one of them. */
+  #present(events: BackingEvents): Link[] {
+    try {
+      return [this.link()];
+    } catch {
+      events.gone();
+      return [];
+    }
   }
 
   /** As the kernel sees it. @throws `NotFound` (ENODEV) when it is gone */

@@ -5,7 +5,6 @@
  */
 import { EBUSY, EOPNOTSUPP, errnoError } from "../../ffi/errno.ts";
 import { IFF_ALLMULTI, IFF_BROADCAST, IFF_MULTICAST, IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
-import type { Link } from "../../ffi/rtnl_link.ts";
 import { EADDRNOTAVAIL, EAGAIN, EBADF, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS, ENODEV, OK } from "../../stack/codes.ts";
 import {
   type Device,
@@ -17,6 +16,7 @@ import {
 } from "../../stack/device.ts";
 import { randomMac } from "../tap.ts";
 import type { KernelBacking } from "./backing.ts";
+import { type Followed, Follower } from "./follow.ts";
 import { gather, NetFrame, NetFrameQueue } from "./frame.ts";
 import { interfaceIoctl } from "./ioctl.ts";
 import type { IoctlMemory } from "./memory.ts";
@@ -63,9 +63,8 @@ export class NetInterface implements Device, IoctlDevice {
   #operations: Operations;
   #startXmit: ((frame: NetFrame, handle: NetInterface) => unknown) | null = null;
   readonly #options: InterfaceOptions;
-  #flags: number;
-  #mtu: number;
-  #opened = false;
+  /** What others may change too. */
+  readonly #state: Followed;
   #gone = false;
   readonly #own = zeroStatistics();
   readonly #frame = new NetFrame();
@@ -98,17 +97,25 @@ export class NetInterface implements Device, IoctlDevice {
       rxFrame: MTU_MAX + LINK_HEADER,
       rxQueueFrames: QUEUE_FRAMES,
     };
-    this.#flags = IFF_BROADCAST | IFF_MULTICAST | options.flags;
-    this.#mtu = options.mtu;
+    this.#state = {
+      opened: false,
+      mtu: options.mtu,
+      flags: IFF_BROADCAST | IFF_MULTICAST | options.flags,
+      open: () => this.#open(),
+      stop: () => this.#stop(),
+      rxMode: (bits) => this.#rxMode(bits),
+    };
     this.mac = new Uint8Array(options.mac ?? randomMac());
     this.#operations = this.#wire(options.instance);
     this.#slot = new FrameMemory(backing === null ? MTU_MAX + LINK_HEADER : 64);
     this.#queue = backing === null
       ? new NetFrameQueue(QUEUE_FRAMES, Math.max(options.mtu + LINK_HEADER, 2048) * QUEUE_FRAMES)
       : null;
-    backing?.start({
+    if (backing === null) return;
+    const follower = new Follower(this, backing, this.#state);
+    backing.start({
       frame: (memory, offset, length) => void this.#xmit(memory, offset, length, 0),
-      changed: (link) => this.#changed(link),
+      changed: () => follower.changed(),
       gone: () => this.#remove(true),
     });
   }
@@ -131,17 +138,17 @@ export class NetInterface implements Device, IoctlDevice {
 
   /** Bytes of IP packet. */
   get mtu(): number {
-    return this.#mtu;
+    return this.#state.mtu;
   }
 
   /** Bits of IFF_…, as the kernel has them where there is one. */
   get flags(): number {
-    return this.#flags;
+    return this.#state.flags;
   }
 
   /** Switched on, and the class has opened it. */
   get up(): boolean {
-    return (this.#flags & IFF_UP) !== 0;
+    return (this.#state.flags & IFF_UP) !== 0;
   }
 
   /** Nobody has taken it away. */
@@ -158,18 +165,18 @@ export class NetInterface implements Device, IoctlDevice {
   }
 
   async #open(): Promise<number> {
-    if (this.#opened) return OK;
-    this.#opened = true;
+    if (this.#state.opened) return OK;
+    this.#state.opened = true;
     const code = await this.#operations.call("open", this);
-    if (code < 0) this.#opened = false;
-    else this.#flags |= IFF_UP | IFF_RUNNING;
+    if (code < 0) this.#state.opened = false;
+    else this.#state.flags |= IFF_UP | IFF_RUNNING;
     return Math.min(0, code);
   }
 
   async #stop(): Promise<number> {
-    if (!this.#opened) return OK;
-    this.#opened = false;
-    this.#flags &= ~(IFF_UP | IFF_RUNNING);
+    if (!this.#state.opened) return OK;
+    this.#state.opened = false;
+    this.#state.flags &= ~(IFF_UP | IFF_RUNNING);
     this.#queue?.clear();
     this.#wake?.();
     // As in Linux, what `stop` answers doesn't keep a device up.
@@ -186,7 +193,7 @@ export class NetInterface implements Device, IoctlDevice {
       const set = await this.#operations.run("changeMtu", () => this.backing?.set({ mtu }));
       if (set < 0) return set;
     }
-    this.#mtu = mtu;
+    this.#state.mtu = mtu;
     return OK;
   }
 
@@ -216,39 +223,9 @@ export class NetInterface implements Device, IoctlDevice {
 
   async #rxMode(bits: number): Promise<number> {
     const mask = IFF_PROMISC | IFF_ALLMULTI;
-    if ((this.#flags & mask) === bits) return OK;
-    this.#flags = this.#flags & ~mask | bits;
+    if ((this.#state.flags & mask) === bits) return OK;
+    this.#state.flags = this.#state.flags & ~mask | bits;
     return Math.min(0, await this.#operations.call("setRxMode", this));
-  }
-
-  /** Somebody has changed the kernel's interface: the class hears of it, and what it refuses is taken back. */
-  #changed(link: Link): void {
-    const back = (name: string, settings: Parameters<KernelBacking["set"]>[0]) => (code: number) => {
-      if (code < 0 && !this.#gone) void this.#operations.run(name, () => this.backing?.set(settings));
-    };
-    const promise = async () => {
-      if (link.up && !this.#opened) await this.#open().then(back("open", { up: false }));
-      if (!link.up && this.#opened) await this.#stop();
-      if (link.mtu !== this.#mtu) {
-        const before = this.#mtu;
-        this.#mtu = link.mtu;
-        const code = await this.#operations.call("changeMtu", this, link.mtu);
-        if (code < 0) this.#mtu = before;
-        back("changeMtu", { mtu: before })(code);
-      }
-      const mac = Uint8Array.from(link.mac.split(":"), (part) => parseInt(part, 16));
-      if (mac.length === 6 && mac.some((byte, i) => byte !== this.mac[i])) {
-        const before = new Uint8Array(this.mac);
-        this.mac.set(mac);
-        const code = await this.#operations.call("setMacAddress", this, mac);
-        if (code < 0) this.mac.set(before);
-        back("setMacAddress", { mac: before })(code);
-      }
-      const mask = IFF_PROMISC | IFF_ALLMULTI;
-      this.#flags = this.#flags & mask | link.flags & ~mask & 0xffff;
-      await this.#rxMode(link.flags & mask);
-    };
-    promise().catch((error) => this.#operations.report("change", error, "EIO"));
   }
 
   /** Answers a request; see {@link IoctlDevice}. */
@@ -374,7 +351,7 @@ export class NetInterface implements Device, IoctlDevice {
     if (this.backing !== null) return EBADF;
     if (this.#blocked) return EAGAIN;
     const size = frame.size;
-    if (size > this.#mtu + LINK_HEADER) {
+    if (size > this.#state.mtu + LINK_HEADER) {
       this.#own.txErrors++;
       return EMSGSIZE;
     }
@@ -382,8 +359,15 @@ export class NetInterface implements Device, IoctlDevice {
     return this.#xmit(this.#slot, 0, size, frame.checksumStart >= 0 ? RX_CHECKSUM_PARTIAL : 0);
   }
 
-  /** A stack lets go of it, or the program ends: it is taken away, whatever its class says of deletion. A second call does nothing. */
+  /** Its stack lets go of it: it stays as it is, for the next. A second call does nothing. */
   close(): void {
+    this.#wake = null;
+    this.#armed = this.#blocked = false;
+    this.#queue?.clear();
+  }
+
+  /** Takes it away, whatever its class says of deletion. A second call does nothing. */
+  remove(): void {
     this.#remove(false);
   }
 

@@ -372,7 +372,7 @@ export class NetDevices implements AsyncDisposable {
     if (!handle.operations.mayDelete) {
       throw errnoError("delete", `device "${name}"`, EOPNOTSUPP, "Its class has ALLOW_DELETE = false");
     }
-    handle.close();
+    handle.remove();
     return true;
   }
 
@@ -380,7 +380,7 @@ export class NetDevices implements AsyncDisposable {
   async close(): Promise<void> {
     this.#closed = true;
     await this.settled();
-    for (const { handle } of [...this.#registrations.values()]) handle?.close();
+    for (const { handle } of [...this.#registrations.values()]) handle?.remove();
     this.#registrations.clear();
   }
 
