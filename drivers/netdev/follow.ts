@@ -10,6 +10,8 @@ import type { NetInterface } from "./interface.ts";
 
 /** What of a device changes without its asking. */
 export interface Followed {
+  /** At most 15 bytes. */
+  name: string;
   /** Its class has opened it. */
   opened: boolean;
   /** Bytes of IP packet. */
@@ -67,6 +69,11 @@ export class Follower {
 
   async #apply(link: Link): Promise<void> {
     const state = this.#state, device = this.#device;
+    if (link.name !== state.name) {
+      const before = state.name;
+      state.name = link.name;
+      device.table.renamed(device, before);
+    }
     if (link.up && !state.opened) this.#back("open", await state.open(), { up: false });
     if (!link.up && state.opened) await state.stop();
     if (link.mtu !== state.mtu) {

@@ -39,8 +39,6 @@ import type { DeviceTable, IoctlDevice } from "./table.ts";
  * the frames are the kernel's.
  */
 export class NetInterface implements Device, IoctlDevice {
-  /** At most 15 bytes. */
-  readonly name: string;
   /** `ifindex`: the kernel's, or one from 65536 on for a device of the process. */
   readonly index: number;
   /** Always Ethernet. */
@@ -84,7 +82,6 @@ export class NetInterface implements Device, IoctlDevice {
   constructor(options: InterfaceOptions) {
     const { backing } = options;
     this.#options = options;
-    this.name = options.name;
     this.backing = backing;
     this.table = options.table;
     this.index = backing?.index ?? options.table.newIndex();
@@ -98,6 +95,7 @@ export class NetInterface implements Device, IoctlDevice {
       rxQueueFrames: QUEUE_FRAMES,
     };
     this.#state = {
+      name: options.name,
       opened: false,
       mtu: options.mtu,
       flags: IFF_BROADCAST | IFF_MULTICAST | options.flags,
@@ -134,6 +132,11 @@ export class NetInterface implements Device, IoctlDevice {
   /** Another instance takes over. It is told of nothing that was before. */
   adopt(instance: object | null): void {
     this.#operations = this.#wire(instance);
+  }
+
+  /** At most 15 bytes. A kernel's interface may be given another. */
+  get name(): string {
+    return this.#state.name;
   }
 
   /** Bytes of IP packet. */

@@ -271,7 +271,7 @@ export class NetDevices implements AsyncDisposable {
     if (registration.handle !== device) return;
     registration.handle = null;
     if (!byKernel || device.operations.mayDelete || this.#closed) {
-      this.#registrations.delete(device.name);
+      this.#registrations.delete(registration.name);
       return;
     }
     const error = new Error(`device "${device.name}" was deleted although it refuses that: it is made anew`);

@@ -64,9 +64,16 @@ export class DeviceTable implements Iterable<IoctlDevice> {
 
   /** Takes a device out; nothing if it isn't the one that is in. */
   remove(device: IoctlDevice): void {
-    if (this.#byName.get(device.name) !== device) return;
-    this.#byName.delete(device.name);
+    if (this.#byIndex.get(device.index) !== device) return;
     this.#byIndex.delete(device.index);
+    for (const [name, other] of this.#byName) if (other === device) this.#byName.delete(name);
+  }
+
+  /** A device that was called `before` has another name now. One that has the name already keeps it. */
+  renamed(device: IoctlDevice, before: string): void {
+    if (this.#byName.get(before) !== device || this.#byName.has(device.name)) return;
+    this.#byName.delete(before);
+    this.#byName.set(device.name, device);
   }
 
   /** By name, or by the first 16 bytes of an ifreq: cut at 15 bytes and at ':'. */

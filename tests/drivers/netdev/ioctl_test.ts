@@ -244,3 +244,30 @@ Deno.test("a device in the process carries a stack's frames to its class and bac
   assertEquals(rxPackets, txPackets);
   await devices.close();
 });
+
+Deno.test("a device that is removed while a caller waits: the caller gets the class's answer, or ETIMEDOUT, and the next ENODEV", async () => {
+  const { devices, table } = registry(50);
+  let answerLater: (code: number) => void = () => {};
+  class Waits extends NetDevice {
+    override siocdevprivate(_: NetInterface, __: IfReq, cmd: number) {
+      return new Promise<number>((resolve) => cmd === 0x89f0 ? answerLater = resolve : null);
+    }
+  }
+  await devices.register("waits", Waits).ready;
+  const [one, never] = [request(table, "waits", 0x89f0), request(table, "waits", 0x89f1)];
+  assertEquals(devices.unregister("waits"), true);
+  answerLater(4);
+  assertEquals([(await one).code, (await never).code, (await request(table, "waits", 0x89f0)).code], [4, -110, -19]);
+  await devices.close();
+});
+
+Deno.test("two registries on one table: each device belongs to one, and is gone with it", async () => {
+  const table = new DeviceTable(), failures = new Failures();
+  const options = { backing: "process", table, onFailure: failures.take } as const;
+  const a = new NetDevices(options), b = new NetDevices(options);
+  await Promise.all([a.register("a0").ready, b.register("b0").ready]);
+  assertEquals([a.unregister("b0"), (await request(table, "b0", ifr.SIOCGIFMTU)).code], [false, 0]);
+  await b.close();
+  assertEquals([...table].map(({ name }) => name), ["a0"]);
+  await a.close();
+});

@@ -241,3 +241,36 @@ Deno.test({
     await devices.close();
   },
 });
+
+Deno.test({
+  name: "a TAP that flaps and is renamed: open and stop alternate, the last state counts, the new name is found",
+  ignore: lacksKernel(["ip"], "iproute2"),
+  fn: async () => {
+    const { devices, table, failures } = registry();
+    const log: string[] = [];
+    class Flaps extends NetDevice {
+      override async open() {
+        log.push("open");
+        await new Promise((resolve) => setTimeout(resolve, 3));
+      }
+      override stop() {
+        log.push("stop");
+      }
+    }
+    const handle = await devices.register("flap0", Flaps).ready;
+    for (let i = 0; i < 50; i++) setLink("flap0", { up: i % 2 === 1 });
+    await run("ip", ["link", "set", "flap0", "down"]);
+    await until("it is down", () => !handle.up && log.at(-1) === "stop");
+    assert(log.every((word, i) => word === (i % 2 === 0 ? "open" : "stop")), log.join(" "));
+    await run("ip", ["link", "set", "flap0", "name", "flapped"]);
+    await until("the new name", () => devices.lookup("flapped") === handle);
+    assertEquals([devices.lookup("flap0"), handle.name, await devices.setState("flapped", true)], [null, "flapped", true]);
+    assertEquals((await request(table, "flapped", ifr.SIOCGIFMTU)).code, 0);
+    // State changes of our own in a row don't confuse it either.
+    for (let i = 0; i < 20; i++) await handle.setUp(i % 2 === 0);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assertEquals([handle.up, getLink("flapped").up, failures.length], [false, false, 0]);
+    assertEquals([devices.unregister("flap0"), linkExists("flapped"), [...table].length], [true, false, 0]);
+    await devices.close();
+  },
+});
