@@ -20,6 +20,8 @@ const PACKET_INFO_SIZE = 4;
 const PACKET_STRIPPED = 1;
 /** The slot of a received frame: 64 KiB of packet, its Ethernet header and tags, and our own headers. */
 const SLOT_SIZE = 65536 + 64;
+/** Room before and behind the slot for whoever changes frames in place: as much as the kernel's own programs have. */
+const RX_HEADROOM = 256;
 /** Largest frame that the kernel cuts into segments: an IPv4 packet's own limit. */
 const SEGMENTATION_MAX = 65535;
 /** Wakes with an error and nothing to read, in a row, before the device counts as gone (removal itself takes a moment). */
@@ -51,7 +53,7 @@ export abstract class TunTapDevice implements Device, Disposable {
   readonly #packetInfo: boolean;
   /** Bytes before a frame: packet information, then virtio header. */
   readonly #headerSize: number;
-  readonly #slot = new FrameMemory(SLOT_SIZE);
+  readonly #slot = new FrameMemory(RX_HEADROOM + SLOT_SIZE + RX_HEADROOM);
   readonly #slotPointer: Deno.PointerObject;
   /** A header of our own, for frames without room before them. */
   readonly #header = new FrameMemory(64);
@@ -98,7 +100,7 @@ export abstract class TunTapDevice implements Device, Disposable {
       const interfaceMtu = options.mtu ?? options.host?.mtu ?? link.mtu;
       this.name = options.host === undefined ? queue.name : configureHost(queue.name, options.mtu, options.host);
       this.mtu = interfaceMtu;
-      this.#slotPointer = pointerTo(this.#slot.bytes);
+      this.#slotPointer = pointerTo(this.#slot.bytes.subarray(RX_HEADROOM));
       this.#iovecPointer = pointerTo(this.#iovec);
       this.#header.address = addressOf(this.#header.bytes);
     } catch (error) {
@@ -121,6 +123,8 @@ export abstract class TunTapDevice implements Device, Disposable {
       rxFrame: SLOT_SIZE - this.#headerSize - 1,
       // With offload a queued frame holds up to 64 KiB, and the queue is never what overflows.
       rxQueueFrames: queue.offload !== 0 ? 0 : queueLength,
+      rxHeadroom: RX_HEADROOM,
+      rxTailroom: RX_HEADROOM,
     };
   }
 
@@ -172,20 +176,20 @@ export abstract class TunTapDevice implements Device, Disposable {
         this.#rxShort++;
         continue;
       }
-      if (n === SLOT_SIZE || (this.#packetInfo && (memory.view.getUint16(0, true) & PACKET_STRIPPED) !== 0)) {
+      if (n === SLOT_SIZE || (this.#packetInfo && (memory.view.getUint16(RX_HEADROOM, true) & PACKET_STRIPPED) !== 0)) {
         this.#rxTruncated++;
         continue;
       }
       let flags = 0, segmentSize = 0;
       if (this.#virtio) {
-        const at = header - VIRTIO_HEADER_SIZE;
+        const at = RX_HEADROOM + header - VIRTIO_HEADER_SIZE;
         flags = rxFlags(memory.view, at);
         segmentSize = rxSegmentSize(memory.view, at);
         if (segmentSize > 0) this.#rxSegmented++;
       }
       this.#rxFrames++;
       this.#rxBytes += n - header;
-      sink.frame(memory, header, n - header, flags, segmentSize);
+      sink.frame(memory, RX_HEADROOM + header, n - header, flags, segmentSize);
     }
     return budget;
   }
