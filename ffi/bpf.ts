@@ -34,6 +34,7 @@ export const BPF = {
   LINK_CREATE: 28,
   LINK_UPDATE: 29,
   LINK_DETACH: 34,
+  PROG_BIND_MAP: 35,
 } as const;
 
 /** Types of maps that hold one copy of a value per CPU. */

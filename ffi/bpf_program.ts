@@ -124,6 +124,12 @@ export class BpfProgram implements Disposable {
     return this.#descriptor.fd;
   }
 
+  /** Makes the program hold a map that its instructions don't name: it then lives as long. @throws the error of the call */
+  hold(map: BpfMap): void {
+    const code = new BpfAttributes().u32(0, this.fd).u32(4, map.fd).call(BPF.PROG_BIND_MAP);
+    if (code < 0) throw bpfError("bind", `BPF map "${map.info.name}" to a program`, code);
+  }
+
   /** Gives the program a name in bpffs. @throws as {@link pinObject} */
   pin(path: string): void {
     pinObject(this.fd, path, `BPF program "${this.info.name}"`);
