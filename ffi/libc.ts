@@ -45,6 +45,8 @@ const symbols = {
   schedYield: { name: "sched_yield", parameters: [], result: "i32" },
   unshare: { parameters: ["i32"], result: "i32" },
   setns: { parameters: ["i32", "i32"], result: "i32" },
+  // bpf(2): the number of the system call, a command, its attributes and their size.
+  bpf: { name: "syscall", parameters: ["i32", "i32", "buffer", "u32"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The functions of the C library that we use; each returns what C returns, see {@link Libc.errno}. */

@@ -243,8 +243,8 @@ export class ProgramBuilder {
   ge = (a: Value | number, b: Value | number): Condition => this.#compare("ge", a, b);
   /** Have they a bit in common? */
   hasBits = (a: Value | number, b: Value | number): Condition => this.#compare("set", a, b);
-  all = (...of: Condition[]): Condition => ({ test: "all", of });
-  any = (...of: Condition[]): Condition => ({ test: "any", of });
+  all = (...of: [Condition, ...Condition[]]): Condition => ({ test: "all", of });
+  any = (...of: [Condition, ...Condition[]]): Condition => ({ test: "any", of });
   not = (of: Condition): Condition => ({ test: "not", of });
 
   /** Then, or else. */
@@ -378,12 +378,12 @@ export class ProgramBuilder {
     this.#add({ op: "redirect", ifindex: this.#operand(ifindex) });
   }
 
-  /** Sends the frame where the map says; the action `otherwise` (not REDIRECT) when it says nothing. */
-  redirectMap(map: MapSpec, key: Value | number, otherwise: number): void {
+  /** Sends the frame where the map says. @param otherwise what happens when it says nothing; ends with an action or a break */
+  redirectMap(map: MapSpec, key: Value | number, otherwise: () => void): void {
     const index = this.#map(map);
     if (!isRedirectable(map.kind)) this.fail(`a redirect by a ${map.kind}`);
-    if (![XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX].includes(otherwise)) this.fail(`the action ${otherwise} of a redirect`);
-    this.#add({ op: "redirectMap", map: index, key: this.#operand(key), otherwise });
+    const from = this.#operand(key);
+    this.#add({ op: "redirectMap", map: index, key: from, otherwise: this.#ending(otherwise, "an entry") });
   }
 
   /** Goes on with another program; goes on here when there is none at the index, or after 33 tail calls. */

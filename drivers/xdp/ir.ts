@@ -105,7 +105,7 @@ export type Statement =
   | { readonly op: "count"; readonly base: number; readonly map: number; readonly at: number; readonly by: Operand }
   | { readonly op: "return"; readonly action: number }
   | { readonly op: "redirect"; readonly ifindex: Operand }
-  | { readonly op: "redirectMap"; readonly map: number; readonly key: Operand; readonly otherwise: number }
+  | { readonly op: "redirectMap"; readonly map: number; readonly key: Operand; readonly otherwise: Block }
   | { readonly op: "tailCall"; readonly map: number; readonly index: Operand };
 
 /** What a local holds: a number, a place in the frame, or an entry of the map with that number. */
@@ -142,6 +142,7 @@ export function blocksOf(statement: Statement): readonly Block[] {
   switch (statement.op) {
     case "window":
     case "adjust":
+    case "redirectMap":
       return [statement.otherwise];
     case "if":
       return [statement.then, statement.otherwise];

@@ -8,7 +8,7 @@
  * export const swap = defineProgram("swap", [PORTS], (p) => {
  *   const ethernet = p.window(0, 14, () => p.drop());
  *   p.if(p.ne(ethernet.u16(12), 0x800), () => p.pass());
- *   p.redirectMap(PORTS, p.ifindex(), XDP_DROP);
+ *   p.redirectMap(PORTS, p.ifindex(), () => p.drop());
  * });
  * ```
  *

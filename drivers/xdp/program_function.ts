@@ -180,12 +180,12 @@ class Writer {
     this.#line(`if (${t} > 0xffffffff) s${map}.setUint32(${high}s${map}.getUint32(${high}true) + 1, true);`);
   }
 
-  #redirectMap(map: number, key: Operand, otherwise: number): void {
+  #redirectMap(map: number, key: Operand, otherwise: Block): void {
     const { kind } = this.#body.maps[map];
     const [place, target] = [this.#temporary(), this.#temporary()];
     this.#line(`const ${place} = ${this.#find(map, [{ size: 4, big: false, value: key }])};`);
     this.#line(`const ${target} = ${place} < 0 ? 0 : s${map}.getUint32(${place}, true);`);
-    this.#line(`if (${target} === 0) return ${otherwise};`);
+    this.#braces(`if (${target} === 0)`, otherwise);
     this.#line(`context.redirectIfindex = ${kind === "xskmap" ? "0" : target};`);
     this.#line(`context.redirectMap = m${map};`);
     this.#line(`context.redirectKey = ${operand(key)};`);
