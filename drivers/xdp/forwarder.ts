@@ -9,16 +9,24 @@ import { ENODEV, ENOENT, errnoError } from "../../ffi/errno.ts";
 import type { Device, FrameSink } from "../../stack/device.ts";
 import type { PortProgram } from "./context.ts";
 import { type EngineOptions, XdpEngine, type XdpPort } from "./engine.ts";
-import { DevMap } from "./interface_maps.ts";
-import type { MapSpec } from "./map_kinds.ts";
-import { physicalFunction, routerFunction, type VlanMode } from "./vlan_functions.ts";
+import { createMap, type DevMap } from "./interface_maps.ts";
+import { readCounter, type XdpMap } from "./maps.ts";
+
 import type { LoadedProgram } from "./port.ts";
 import { ACTION_NAMES } from "./ir.ts";
+import {
+  IFINDEX_MAX,
+  MUX_COUNTERS,
+  PHYSICAL_COUNTERS,
+  physicalProgram,
+  PORTS,
+  ROUTER_COUNTERS,
+  ROUTER_IFACE,
+  routerProgram,
+} from "./programs/vlan_mux.ts";
+import type { VlanMode } from "./vlan_functions.ts";
 
 export type { VlanMode } from "./vlan_functions.ts";
-
-/** The map that both programs share: at 0 the router's interface. */
-export const ROUTER_IFACE: MapSpec = { name: "router_iface", kind: "devmap", keySize: 4, valueSize: 4, maxEntries: 1 };
 
 /** What an interface is for. */
 export type InterfaceRole = "physical" | "router";
@@ -29,12 +37,22 @@ export interface PromiscuousDevice extends Device {
   setPromiscuous(on: boolean): void;
 }
 
+/** Maps of the forwarder: as long as there is an interface. */
+export interface ForwarderMaps {
+  /** At 0 the router's interface; both programs share it. */
+  readonly routerIface: DevMap;
+  /** The interfaces that the router may reach, each at its number. */
+  readonly ports: DevMap;
+  /** What the programs count. */
+  readonly counters: Record<InterfaceRole, XdpMap>;
+}
+
 /** Options of the forwarder. */
 export interface ForwarderOptions extends EngineOptions {
   /** What of the router's tags counts. Default "mask". */
   mode?: VlanMode;
-  /** Other programs than those of `vlan_functions.ts`: made when the map is. */
-  programs?: (routerIface: DevMap) => { physical: PortProgram; router: PortProgram };
+  /** Other programs than those of `programs/vlan_mux.ts`: made when the maps are. */
+  programs?: (maps: ForwarderMaps) => Record<InterfaceRole, PortProgram>;
 }
 
 /** An interface to be added. */
@@ -53,8 +71,16 @@ export interface InterfaceOptions {
 
 /** Programs and map, as long as there is an interface that uses them. */
 interface Loaded {
-  readonly routerIface: DevMap;
+  readonly maps: ForwarderMaps;
   readonly programs: Record<InterfaceRole, LoadedProgram>;
+}
+
+/** What the forwarder and its interfaces did. */
+export interface ForwarderStatistics {
+  /** By name. */
+  interfaces: Record<string, Record<string, number>>;
+  /** By role: frames by action, those on which it threw, and `MUX_COUNTERS`. */
+  programs: Record<string, Record<string, number>>;
 }
 
 /** True for the MAC address of a router's interface: 02:01:… */
@@ -78,7 +104,7 @@ export class XdpForwarder implements Disposable {
   readonly engine: XdpEngine;
   /** What of the router's tags counts. */
   readonly mode: VlanMode;
-  readonly #make: (routerIface: DevMap) => { physical: PortProgram; router: PortProgram };
+  readonly #make: (maps: ForwarderMaps) => Record<InterfaceRole, PortProgram>;
   readonly #roles = new Map<XdpPort, InterfaceRole>();
   #loaded: Loaded | null = null;
 
@@ -87,8 +113,10 @@ export class XdpForwarder implements Disposable {
     const { mode = "mask", trace, onGone } = options;
     if (mode !== "mask" && mode !== "strict") throw new TypeError(`mode must be "mask" or "strict": ${mode}`);
     this.mode = mode;
-    this.#make = options.programs ??
-      ((routerIface) => ({ physical: physicalFunction(routerIface), router: routerFunction(mode) }));
+    this.#make = options.programs ?? (({ routerIface, ports, counters }) => ({
+      physical: physicalProgram().instantiate([routerIface, counters.physical]),
+      router: routerProgram({ mode }).instantiate([routerIface, counters.router, ports]),
+    }));
     this.engine = new XdpEngine({
       trace,
       onGone: (port) => {
@@ -99,10 +127,14 @@ export class XdpForwarder implements Disposable {
   }
 
   #load(): Loaded {
-    const routerIface = new DevMap(ROUTER_IFACE, this.engine.interfaces);
-    const { physical, router } = this.#make(routerIface);
-    const programs = { physical: this.engine.load("physical", physical), router: this.engine.load("router", router) };
-    return { routerIface, programs };
+    const { interfaces } = this.engine;
+    const maps = {
+      routerIface: createMap(ROUTER_IFACE, interfaces) as DevMap,
+      ports: createMap(PORTS, interfaces) as DevMap,
+      counters: { physical: createMap(PHYSICAL_COUNTERS, interfaces), router: createMap(ROUTER_COUNTERS, interfaces) },
+    };
+    const { physical, router } = this.#make(maps);
+    return { maps, programs: { physical: this.engine.load("physical", physical), router: this.engine.load("router", router) } };
   }
 
   /**
@@ -125,6 +157,8 @@ export class XdpForwarder implements Disposable {
     }
     this.#loaded = loaded;
     this.#roles.set(port, role);
+    // Beyond what a tag can name, frames are dropped anyway.
+    if (port.ifindex <= IFINDEX_MAX) loaded.maps.ports.set(port.ifindex, port.ifindex);
     return port;
   }
 
@@ -149,7 +183,7 @@ export class XdpForwarder implements Disposable {
 
   /** The map `router_iface`; null before the first interface was added and after the last is gone. */
   get routerIface(): DevMap | null {
-    return this.#loaded?.routerIface ?? null;
+    return this.#loaded?.maps.routerIface ?? null;
   }
 
   /**
@@ -175,11 +209,16 @@ export class XdpForwarder implements Disposable {
   }
 
   /** Counters by interface and by program: copies. */
-  get statistics(): { interfaces: Record<string, Record<string, number>>; programs: Record<string, Record<string, number>> } {
+  get statistics(): ForwarderStatistics {
     const programs: Record<string, Record<string, number>> = {};
-    for (const { name, actions, thrown } of Object.values(this.#loaded?.programs ?? {})) {
-      programs[name] = { thrown };
-      for (let i = 0; i < actions.length; i++) programs[name][ACTION_NAMES[i]] = actions[i];
+    const loaded = this.#loaded;
+    for (const role of loaded === null ? [] : ["physical", "router"] as const) {
+      const { actions, thrown } = loaded!.programs[role];
+      const counts: Record<string, number> = { thrown };
+      for (let i = 0; i < actions.length; i++) counts[ACTION_NAMES[i]] = actions[i];
+      const { values } = loaded!.maps.counters[role];
+      for (const [i, name] of MUX_COUNTERS.entries()) counts[name] = readCounter(values, 8 * i);
+      programs[role] = counts;
     }
     return { interfaces: Object.fromEntries(this.engine.ports.map((port) => [port.name, port.statistics])), programs };
   }

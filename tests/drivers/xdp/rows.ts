@@ -1,6 +1,7 @@
 /**
  * The rows D3.1 to D3.10 as one table: what goes into a program, which action it returns, what the frame is then and where it
- * goes. For the functions, for the forwarder, and for the kernel's run of the bytecode.
+ * goes. For the functions, for the forwarder, and for the kernel's run of the bytecode. Interfaces PHYSICAL, OTHER
+ * and ROUTER exist and are in the map of ports; ROUTER is in router_iface.
  */
 import { XDP_DROP, XDP_REDIRECT } from "../../../drivers/xdp/ir.ts";
 import type { VlanMode } from "../../../drivers/xdp/vlan_functions.ts";
@@ -29,8 +30,6 @@ export interface Row {
   target?: number;
   /** With REDIRECT: the frame. */
   output?: Uint8Array<ArrayBuffer>;
-  /** The action is REDIRECT, but nobody is there: the frame is dropped. */
-  lost?: true;
   /** Why the kernel can't be asked: its frames have 14 bytes and 256 of headroom at least. */
   userOnly?: true;
 }
@@ -88,7 +87,7 @@ export const ROWS: Row[] = [
   drop("D3.8", "no tag", "router", plain),
   drop("D3.8", "another type of tag (0x9100)", "router", tagged([[0x9100, PHYSICAL]])),
   drop("D3.8", "id 0", "router", tagged([[Q, 0]])),
-  { ...router("D3.8", "an interface that doesn't exist", tagged([[Q, NOBODY]]), NOBODY, plain), lost: true },
+  drop("D3.8", "an interface that doesn't exist", "router", tagged([[Q, NOBODY]])),
   drop("D3.9", "a priority", "router", tagged([[Q, 0xa000 | PHYSICAL]]), { mode: "strict" }),
   drop("D3.9", "the drop bit", "router", tagged([[Q, 0x1000 | PHYSICAL]]), { mode: "strict" }),
   { ...router("D3.9", "a priority", tagged([[Q, 0xa000 | PHYSICAL]]), PHYSICAL, plain), mode: "mask" },
