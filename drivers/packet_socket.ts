@@ -30,6 +30,7 @@ import { ethernetIpOffset, putTxHeader, rxFlags, rxSegmentSize, VIRTIO_HEADER_SI
 
 /** Room before each frame for whoever changes it in place; a tag that is put back takes 4 of the bytes that come on top. */
 const RX_HEADROOM = 256;
+const HEADER_SIZE = 14;
 /** Link header with two tags. */
 const LINK_HEADER = 22;
 /** What stands before a frame in a slot at most: header, address, alignment, reserve, virtio header. */
@@ -268,7 +269,8 @@ export class PacketSocketDevice implements Device, Disposable {
    */
   transmit(frame: TxFrame): number {
     if (this.#closed || this.#gone) return ENODEV;
-    const n = this.#writer.write(this.#fd, frame);
+    // Of the machine's own root the kernel takes shorter ones, and fills them up.
+    const n = frame.size < HEADER_SIZE ? FRAME_INVALID : this.#writer.write(this.#fd, frame);
     if (n >= 0) {
       this.#txFrames++;
       this.#txBytes += frame.size;
