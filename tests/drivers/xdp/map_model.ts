@@ -72,7 +72,11 @@ export class MapModel implements MapMemory {
       if (place >= 0 && flags === 1) return EEXIST;
       if (place < 0 && flags === 2) return ENOENT;
       if (place < 0 && this.#places.size >= maxEntries) return E2BIG;
-      if (place < 0) this.#places.set(this.#normal(), place = this.#places.size);
+      if (place < 0) {
+        const taken = new Set(this.#places.values());
+        do place++; while (taken.has(place));
+        this.#places.set(this.#normal(), place);
+      }
     }
     this.#bytes(this.values).set(this.#bytes(this.value), place * valueSize);
     return 0;
