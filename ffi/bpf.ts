@@ -30,6 +30,7 @@ export const BPF = {
   OBJ_PIN: 6,
   OBJ_GET: 7,
   PROG_TEST_RUN: 10,
+  MAP_GET_FD_BY_ID: 14,
   OBJ_GET_INFO: 15,
   LINK_CREATE: 28,
   LINK_UPDATE: 29,
@@ -191,6 +192,13 @@ export class BpfMap implements Disposable {
   /** Opens a pinned map. @throws `NotFound` (ENOENT), `BpfError` (ENOBPFFS) */
   static open(path: string): BpfMap {
     return new BpfMap(openPin(path));
+  }
+
+  /** Opens a map by the number that the kernel gave it ({@link BpfMapInfo.id}). @throws `NotFound` (ENOENT), `PermissionDenied` */
+  static openId(id: number): BpfMap {
+    const fd = new BpfAttributes().u32(0, id).call(BPF.MAP_GET_FD_BY_ID);
+    if (fd < 0) throw bpfError("open", `BPF map ${id}`, fd);
+    return new BpfMap(fd);
   }
 
   /** The descriptor's number, or -1 once closed. */

@@ -116,9 +116,12 @@ export class ProgramBuilder {
 
   #block(run: () => void, inLoop = this.#open.at(-1)?.inLoop ?? false): Block {
     const block: OpenBlock = { statements: [], inLoop };
+    const epoch = this.#epoch;
     this.#open.push(block);
     run();
     this.#open.pop();
+    // What a way that ends did to the frame is of no matter to the others.
+    if (ends(block.statements)) this.#epoch = epoch;
     return block.statements;
   }
 

@@ -336,13 +336,6 @@ class Compiler {
     }
   }
 
-  #break(): void {
-    const end = this.#loopEnds.at(-1);
-    if (end !== undefined) return this.asm.jump(end);
-    this.asm.alu32("mov", 0, { immediate: XDP_ABORTED });
-    this.asm.exit();
-  }
-
   #tailCall(statement: Statement & { op: "tailCall" }): void {
     this.#put(3, statement.index);
     this.asm.move(1, CONTEXT);
@@ -377,7 +370,8 @@ class Compiler {
       case "loop":
         return this.#loop(statement);
       case "break":
-        return this.#break();
+        // The builder lets no break stand outside a loop.
+        return this.asm.jump(this.#loopEnds.at(-1)!);
       case "lookup":
         return this.#lookup(statement);
       case "update":
