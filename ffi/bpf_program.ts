@@ -17,6 +17,7 @@ import {
 } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, EPERM, errnoError, errnoName, type SystemError } from "./errno.ts";
+import { IfReq, interfaceSocket } from "./ifreq.ts";
 import { addressOf, cString } from "./libc.ts";
 
 export const BPF_PROG_TYPE_XDP = 6;
@@ -24,6 +25,7 @@ export const BPF_PROG_TYPE_XDP = 6;
 const INSTRUCTION_SIZE = 8;
 const LOG_SIZE = 1 << 20;
 const BPF_XDP = 37;
+const SIOCGIFNAME = 0x8910;
 
 /** How a program is attached: generic (any interface, after the kernel has made its own buffer) or native (the driver does it). */
 export const XDP_FLAGS_SKB_MODE = 2;
@@ -214,7 +216,17 @@ export interface BpfLinkInfo {
 /** How a program is attached. */
 export type AttachMode = "native" | "generic";
 
-function linkError(op: string, ifindex: number, mode: string, code: number): SystemError {
+/** Whether the calling thread's network namespace has an interface of that number. */
+function hasInterface(ifindex: number): boolean {
+  const ifreq = new IfReq("");
+  ifreq.value = ifindex;
+  using socket = interfaceSocket();
+  return socket.ioctl(SIOCGIFNAME, ifreq.bytes) === 0;
+}
+
+function linkError(op: string, ifindex: number, mode: string, answer: number): SystemError {
+  // The kernel says EINVAL for an interface that isn't there too.
+  const code = answer === -EINVAL && !hasInterface(ifindex) ? -ENODEV : answer;
   const hints: Record<number, string> = {
     [EPERM]: BPF_PRIVILEGE_HINT,
     [EBUSY]: "Another program is attached there: `ip link set dev NAME xdp off`, or end the program that holds it",
