@@ -20,7 +20,8 @@ import { checkMapSpec, type MapMemory, type MapSpec } from "./map_kinds.ts";
 import { functionSource, instantiateSource } from "./program_function.ts";
 
 export { ACTION_NAMES, FRAME_MIN, XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "./ir.ts";
-export { type Entry, type KeyPart, ProgramBuilder, ProgramError, type Value, type Variable, type Window } from "./builder.ts";
+export { ProgramBuilder } from "./builder.ts";
+export { type Entry, type KeyPart, ProgramError, type Value, type Variable, type Window } from "./values.ts";
 
 /**
  * What a program is told about a frame, and what it says beside its action. One object, used for frame after frame: before each
