@@ -20,6 +20,7 @@ import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, EPERM, errnoError, errnoName, type S
 import { IfReq, interfaceSocket } from "./ifreq.ts";
 import { addressOf, cString } from "./libc.ts";
 
+/** The type of the programs that we load. */
 export const BPF_PROG_TYPE_XDP = 6;
 /** As the kernel: an instruction is 8 bytes. */
 const INSTRUCTION_SIZE = 8;
@@ -27,8 +28,9 @@ const LOG_SIZE = 1 << 20;
 const BPF_XDP = 37;
 const SIOCGIFNAME = 0x8910;
 
-/** How a program is attached: generic (any interface, after the kernel has made its own buffer) or native (the driver does it). */
+/** Generic: any interface, after the kernel has made its own buffer. */
 export const XDP_FLAGS_SKB_MODE = 2;
+/** Native: the driver runs the program. */
 export const XDP_FLAGS_DRV_MODE = 4;
 
 /** What is to be loaded. */
@@ -45,8 +47,11 @@ export interface BpfProgramOptions {
 
 /** What the kernel says of a program. */
 export interface BpfProgramInfo {
+  /** BPF_PROG_TYPE_…. */
   readonly type: number;
+  /** The kernel's number for this program, while it lives. */
   readonly id: number;
+  /** At most 15 bytes. */
   readonly name: string;
   /** Bytes of machine code; 0 where BPF is interpreted. */
   readonly jitedBytes: number;
@@ -86,9 +91,10 @@ function loadError(options: BpfProgramOptions, code: number): Error {
 /** A program in the kernel, held by its descriptor: it lives on while a link or a pin holds it too. */
 export class BpfProgram implements Disposable {
   readonly #descriptor: Descriptor;
+  /** What the kernel says of it. */
   readonly info: BpfProgramInfo;
 
-  /** @param fd a program's descriptor, now owned by this object */
+  /** Takes a descriptor over. @param fd a program's, now owned by this object */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(fd);
     try {
@@ -167,7 +173,7 @@ export class TestRun {
   readonly #contextView = new DataView(this.#context.buffer);
   readonly #outputAddress: number;
 
-  /** @param inputMax bytes of the longest input; a page less about 600 bytes is possible */
+  /** Makes the memory. @param inputMax bytes of the longest input; a page less about 600 bytes is possible */
   constructor(readonly program: BpfProgram, inputMax = 3400) {
     this.#input = new Uint8Array(inputMax);
     // What adjust_head and adjust_tail can add.
@@ -207,7 +213,9 @@ export class TestRun {
 
 /** What a link is. */
 export interface BpfLinkInfo {
+  /** The kernel's number for this link, while it lives. */
   readonly id: number;
+  /** The attached program's number. */
   readonly programId: number;
   /** Of the interface; 0 once it is gone or the link is detached. */
   readonly ifindex: number;
@@ -241,7 +249,7 @@ function linkError(op: string, ifindex: number, mode: string, answer: number): S
 export class BpfLink implements Disposable {
   readonly #descriptor: Descriptor;
 
-  /** @param fd a link's descriptor, now owned by this object */
+  /** Takes a descriptor over. @param fd a link's, now owned by this object */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(fd);
   }
@@ -305,7 +313,9 @@ export class BpfLink implements Disposable {
 
 /** What this process can do with BPF. */
 export interface BpfSupport {
+  /** Making a map. */
   readonly maps: boolean;
+  /** Loading a program. */
   readonly programs: boolean;
   /** PROG_TEST_RUN. */
   readonly testRun: boolean;

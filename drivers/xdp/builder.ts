@@ -53,7 +53,7 @@ export class ProgramBuilder {
   readonly #open: OpenBlock[] = [];
   #epoch = 0;
 
-  /** @param maps the program's */
+  /** For `defineProgram`. @param maps the program's */
   constructor(maps: readonly MapSpec[]) {
     this.#maps = maps;
   }
@@ -64,7 +64,7 @@ export class ProgramBuilder {
     return { maps: this.#maps, locals: this.#locals, block };
   }
 
-  /** @throws {ProgramError} always */
+  /** Refuses the description. @throws {ProgramError} always */
   fail(why: string): never {
     throw new ProgramError(`Cannot make the program: ${why}`);
   }

@@ -96,7 +96,7 @@ export function mapFlags(kind: MapKind): number {
   return kind === "lpm_trie" ? BPF_F_NO_PREALLOC : 0;
 }
 
-/** @throws {TypeError} for a map that the kernel would refuse: name, sizes, number of entries */
+/** Looks a map over before anything is made. @throws {TypeError} for one that the kernel would refuse: name, sizes, number of entries */
 export function checkMapSpec(spec: MapSpec): void {
   const { name, kind, keySize, valueSize, maxEntries } = spec;
   const fail = (why: string): never => {

@@ -15,7 +15,9 @@ export type Location = { readonly register: Register } | { readonly slot: number
 
 /** Where each local lives, by id, and how many slots of the stack that takes. */
 export interface Allocation {
+  /** By id. */
   readonly locations: readonly Location[];
+  /** Of 8 bytes each. */
   readonly slots: number;
 }
 

@@ -24,7 +24,9 @@ const MD = { data: 0, dataEnd: 4, ifindex: 12, queue: 16 } as const;
 
 /** A program as bytecode, but for the descriptors of its maps. */
 export interface CompiledProgram {
+  /** The program's. */
   readonly name: string;
+  /** In the order of {@link instructions}. */
   readonly maps: readonly MapSpec[];
   /** How many instructions it has. */
   readonly length: number;
