@@ -80,12 +80,16 @@ function loadError(options: BpfProgramOptions, code: number): Error {
   if (again >= 0) new Descriptor(again).close();
   const end = log.indexOf(0);
   const text = new TextDecoder().decode(log.subarray(0, end < 0 ? LOG_SIZE : end));
-  if (text === "") return bpfError("load", `BPF program "${options.name}"`, code);
+  // Nothing said, or nothing wrong the second time: it wasn't the verifier.
+  if (text === "" || again >= 0) return bpfError("load", `BPF program "${options.name}"`, code);
   const where = text.split("\n").slice(-6).join("\n").trimEnd();
-  const reason = `Cannot load BPF program "${options.name}": the verifier refused it: ${verifierReason(text)} (${
-    errnoName(code)
-  })`;
-  return new BpfError(`${reason}. The end of its log:\n${where}`, "EVERIFIER", text, errnoName(code));
+  const what = `Cannot load BPF program "${options.name}": the verifier refused it`;
+  const reason = `${what}: ${verifierReason(text)} (${errnoName(code)})`;
+  // What the verifier allows root only: variable offsets into a frame, differences of pointers.
+  const hint = / for !root|pointer -= pointer prohibited/.test(text)
+    ? ". It needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN"
+    : "";
+  return new BpfError(`${reason}${hint}. The end of its log:\n${where}`, "EVERIFIER", text, errnoName(code));
 }
 
 /** A program in the kernel, held by its descriptor: it lives on while a link or a pin holds it too. */

@@ -194,6 +194,26 @@ Deno.test({
 });
 
 Deno.test({
+  name:
+    "a program for which CAP_BPF and CAP_NET_ADMIN are too little: the error says what it needs; the multiplexer's are content",
+  ignore: lacksBpf(["setpriv"], "util-linux") || lacksRoot(),
+  async fn() {
+    const from = (path: string) => JSON.stringify(new URL(`../../drivers/xdp/${path}`, import.meta.url).pathname);
+    const code = `import { LoadedProgram } from ${from("bpf/load.ts")};
+      import { physicalProgram, routerProgram } from ${from("programs/vlan_mux.ts")};
+      import { filterProgram } from ${from("programs/filter.ts")};
+      for (const program of [physicalProgram(), routerProgram()]) LoadedProgram.load(program).close();
+      try { LoadedProgram.load(filterProgram()); } catch (error) { console.log(error.code, error.message); }`;
+    // Reading the modules is root's business too, and isn't what this is about.
+    const rights = ["--bounding-set=-all,+bpf,+net_admin,+dac_override,+dac_read_search", "--inh-caps=-all,+bpf,+net_admin"];
+    const { stdout, stderr } = await run("setpriv", [...rights, "--", Deno.execPath(), "eval", "--ext=ts", code]);
+    assertEquals(stderr, "");
+    assertStringIncludes(stdout, "EVERIFIER");
+    assertStringIncludes(stdout, "It needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN");
+  },
+});
+
+Deno.test({
   name: "without the right to BPF the error says which is missing, and the probe tells the same",
   ignore: lacksBpf() || lacksRoot(),
   async fn() {

@@ -11,6 +11,8 @@
  * lengths, are dropped and counted. Of a fragmented datagram only the first fragment has ports: the others are judged by their
  * addresses and by "any port". What isn't IP is let through (ARP must be).
  *
+ * In the kernel it needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN, for its variable offsets; see `bpf/compile.ts`.
+ *
  * @module
  */
 import type { MapSpec } from "../map_kinds.ts";
