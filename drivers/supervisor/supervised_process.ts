@@ -1,0 +1,149 @@
+/**
+ * A supervised program, with the face of `Deno.ChildProcess`.
+ *
+ * @module
+ */
+import type { SupervisorStatistics } from "./answering.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a process needs of its supervisor. */
+export interface Supervision {
+  /** What was done so far. */
+  readonly statistics: SupervisorStatistics;
+  /** Ends the answering. */
+  close(): void;
+  /** The program has ended, and what it wrote was read: its thread isn't needed any more. */
+  release(): void;
+  /** Resolves when nothing is answered any more. */
+  readonly ended: Promise<void>;
+}
+
+/** What it was started with. */
+export interface Started {
+  readonly pid: number;
+  readonly stdin: WritableStream<Bytes> | null;
+  readonly stdout: ReadableStream<Bytes> | null;
+  readonly stderr: ReadableStream<Bytes> | null;
+}
+
+/** A stream that tells when it has ended, or nobody wants it any more. */
+function telling(stream: ReadableStream<Bytes>, tell: () => void): ReadableStream<Bytes> {
+  const reader = stream.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      const { value, done } = await reader.read().catch((error) => {
+        tell();
+        throw error;
+      });
+      if (!done) return controller.enqueue(value);
+      tell();
+      controller.close();
+    },
+    async cancel(reason) {
+      await reader.cancel(reason);
+      tell();
+    },
+  }, { highWaterMark: 0 });
+}
+
+/**
+ * A program under supervision, with the face of `Deno.ChildProcess`. What it has started itself is answered after its own
+ * end too, until {@link close}; `await using` sees to it.
+ */
+export class SupervisedProcess implements AsyncDisposable {
+  /** Its number. */
+  readonly pid: number;
+  /** Resolves when it has ended. */
+  readonly status: Promise<Deno.CommandStatus>;
+  readonly #supervision: Supervision;
+  readonly #started: Started;
+  readonly #stdout: ReadableStream<Bytes> | null = null;
+  readonly #stderr: ReadableStream<Bytes> | null = null;
+  /** What must end before the thread may. */
+  readonly #holders = new Set<string>(["status"]);
+  #over = false;
+
+  /** Made by `superviseIoctls`. */
+  constructor(started: Started, status: Promise<Deno.CommandStatus>, supervision: Supervision) {
+    this.#started = started;
+    this.pid = started.pid;
+    this.#supervision = supervision;
+    this.status = status.then((result) => {
+      this.#over = true;
+      this.#release("status");
+      return result;
+    });
+    // Whoever doesn't look at it must not meet an unhandled rejection.
+    this.status.catch(() => {});
+    if (started.stdout !== null) this.#stdout = telling(started.stdout, () => this.#release("stdout"));
+    if (started.stderr !== null) this.#stderr = telling(started.stderr, () => this.#release("stderr"));
+  }
+
+  #release(holder: string): void {
+    this.#holders.delete(holder);
+    if (this.#holders.size === 0) this.#supervision.release();
+  }
+
+  /** Its standard input. @throws {TypeError} unless it is "piped" */
+  get stdin(): WritableStream<Bytes> {
+    if (this.#started.stdin === null) throw new TypeError("Cannot get 'stdin': 'stdin' is not piped");
+    return this.#started.stdin;
+  }
+
+  /** Its standard output: to be read to its end, or cancelled. @throws {TypeError} unless it is "piped" */
+  get stdout(): ReadableStream<Bytes> {
+    if (this.#stdout === null) throw new TypeError("Cannot get 'stdout': 'stdout' is not piped");
+    this.#holders.add("stdout");
+    return this.#stdout;
+  }
+
+  /** Its standard error: to be read to its end, or cancelled. @throws {TypeError} unless it is "piped" */
+  get stderr(): ReadableStream<Bytes> {
+    if (this.#stderr === null) throw new TypeError("Cannot get 'stderr': 'stderr' is not piped");
+    this.#holders.add("stderr");
+    return this.#stderr;
+  }
+
+  /** What was answered so far, by itself and all that it started. */
+  get statistics(): Readonly<SupervisorStatistics> {
+    return { ...this.#supervision.statistics };
+  }
+
+  /** Resolves when nothing is answered any more: the last supervised program has ended, or {@link close} was called. */
+  get closed(): Promise<void> {
+    return this.#supervision.ended;
+  }
+
+  /** Waits for its end, and collects what it writes. @throws {TypeError} unless stdout and stderr are "piped" */
+  async output(): Promise<Deno.CommandStatus & { stdout: Bytes; stderr: Bytes }> {
+    const both = [this.stdout, this.stderr].map(async (stream) => new Uint8Array(await new Response(stream).arrayBuffer()));
+    const [status, stdout, stderr] = await Promise.all([this.status, ...both]);
+    return { ...status, stdout, stderr };
+  }
+
+  /** Sends it a signal. @throws {TypeError} when it has ended */
+  kill(signal: Deno.Signal = "SIGTERM"): void {
+    if (this.#over) throw new TypeError("Child process has already terminated");
+    Deno.kill(this.pid, signal);
+  }
+
+  /**
+   * Ends the supervision. The program goes on if it still runs, and gets ENOSYS for the requests that were watched (and the
+   * files, if those were): kill it before, unless that is what you want. A second call does nothing.
+   */
+  close(): void {
+    this.#supervision.close();
+  }
+
+  /** Kills the program, if it still runs, waits for its end, and then ends the supervision of what it has left behind. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#over) {
+      try {
+        this.kill("SIGKILL");
+      } catch { /* it ends just now */ }
+      await this.status.catch(() => {});
+    }
+    this.close();
+  }
+}
