@@ -111,6 +111,7 @@ export class Answering {
   ) {
     this.ended = this.#ended.promise;
     this.#listener = new NotificationListener(fd);
+    this.#listener.wakeSynchronously(); // no matter if it can't: slower
     this.#waker = createWaker(fd, (events) => this.#turn(events));
     this.#unwatch = devices.watch((name) => this.#dropped(name));
     this.#waker.arm();
