@@ -4,21 +4,25 @@
  *
  * @module
  */
-import { EBUSY, EIO, ENODEV, ENOIOCTLCMD, ETIMEDOUT } from "../../ffi/errno.ts";
+import { EBUSY, EIO, ENODEV, errnoNumber, ETIMEDOUT } from "../../ffi/errno.ts";
+import { IFREQ_SIZE, SIOCGIFNAME } from "../../ffi/ifreq.ts";
 import { createWaker, type Waker } from "../../ffi/poll.ts";
 import { readProcess, writeProcess } from "../../ffi/process_memory.ts";
 import { Notification, NotificationListener, systemCalls } from "../../ffi/seccomp.ts";
 import { readOnlyMemoryFile } from "../../ffi/shared_memory.ts";
 import { descriptorIsSocket } from "../../ffi/process_files.ts";
-import { type IoctlDevice, type IoctlDevices, IoctlError } from "./device.ts";
+import { type DeviceTable, ENOIOCTLCMD, type IoctlDevice } from "../netdev/table.ts";
 import { contentOf, wantedFile } from "./files.ts";
 import { type Caller, CallerMemory } from "./memory.ts";
 import type { Pulse } from "./pulse.ts";
-import { hasData, requestName } from "./requests.ts";
+import { hasData } from "./requests.ts";
 
 const POLLIN = 1;
 const POLLHUP = 0x10;
-const IFREQ_SIZE = 40;
+/** Where the union of an ifreq begins. */
+const UNION = 16;
+/** How soon who waits for a removed device hears of it, in milliseconds. */
+const SWEEP_MS = 50;
 const IFNAME_LAST = 15;
 const COLON = 0x3a;
 const ERRNO_MAX = 4095;
@@ -62,14 +66,13 @@ export interface SupervisorStatistics {
 }
 
 /** A call whose device has not answered yet. */
-interface Waiting extends Caller {
-  readonly name: string;
-  readonly request: number;
+interface Waiting extends Request {
   readonly timer: ReturnType<typeof setTimeout>;
 }
 
 /** An ioctl on its way. */
 interface Request extends Caller {
+  readonly device: IoctlDevice;
   readonly name: string;
   readonly request: number;
   /** Where the caller's ifreq stands. */
@@ -98,22 +101,24 @@ export class Answering {
   readonly #calls = systemCalls();
   readonly #notification = new Notification();
   readonly #ifreq = new Uint8Array(IFREQ_SIZE);
+  readonly #ifreqView = new DataView(this.#ifreq.buffer);
   readonly #waiting = new Set<Waiting>();
-  readonly #unwatch: () => void;
+  #sweep: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
   constructor(
     fd: number,
-    readonly devices: IoctlDevices,
+    readonly devices: DeviceTable,
     readonly pulse: Pulse,
     readonly timeoutMs: number,
     readonly onFailure: (failure: IoctlFailure) => void,
+    /** Told the name of every device that is asked. */
+    readonly onAsked: (name: string) => void,
   ) {
     this.ended = this.#ended.promise;
     this.#listener = new NotificationListener(fd);
     this.#listener.wakeSynchronously(); // no matter if it can't: slower
     this.#waker = createWaker(fd, (events) => this.#turn(events));
-    this.#unwatch = devices.watch((name) => this.#dropped(name));
     this.#waker.arm();
   }
 
@@ -126,7 +131,7 @@ export class Answering {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#unwatch();
+    clearInterval(this.#sweep);
     this.#waker.close();
     for (const waiting of [...this.#waiting]) this.#forget(waiting);
     this.pulse.end();
@@ -179,27 +184,37 @@ export class Answering {
     const address = this.#notification.arg(2);
     // What can't be read is a bad pointer, and the kernel says so; or a program that we may not look into.
     if (readProcess(tid, address, this.#ifreq) < 0) return this.#proceed(id);
-    const name = requestName(this.#ifreq);
-    const device = this.devices.get(name);
-    if (device === undefined || !this.#listener.isValid(id)) return this.#proceed(id);
+    const request = this.#notification.view.getUint32(40, true);
+    const { devices } = this;
+    // One request names the interface by its number.
+    const device = request === SIOCGIFNAME
+      ? devices.byIndex(this.#ifreqView.getInt32(UNION, true))
+      : devices.lookup(this.#ifreq.subarray(0, UNION));
+    if (device === null || !this.#listener.isValid(id)) return this.#proceed(id);
     if (!descriptorIsSocket(tid, this.#notification.intArg(0))) return this.#proceed(id);
+    const { name } = device;
     const before = this.#ifreq.slice();
     const ifreq = before.slice();
+    const asked: Request = { id, tid, device, name, request, address, before, ifreq, listener: this.#listener, over: false };
+    if (request === SIOCGIFNAME) {
+      ifreq.fill(0, 0, UNION);
+      new TextEncoder().encodeInto(name, ifreq.subarray(0, IFNAME_LAST));
+      return this.#finish(asked, 0);
+    }
     // As the kernel gives it to a driver: the bare name. The colon is put back for the caller.
     ifreq[IFNAME_LAST] = 0;
     const colon = ifreq.indexOf(COLON);
     if (colon >= 0 && colon < IFNAME_LAST) ifreq[colon] = 0;
-    const request = this.#notification.view.getUint32(40, true);
-    this.#ask(device, { id, tid, name, request, address, before, ifreq, listener: this.#listener, over: false });
+    this.onAsked(name);
+    this.#ask(asked);
   }
 
-  #ask(device: IoctlDevice, request: Request): void {
-    const pointer = new DataView(request.ifreq.buffer).getBigUint64(16, true);
-    const data = pointer !== 0n && hasData(request.request) ? new CallerMemory(request, Number(pointer)) : null;
+  #ask(request: Request): void {
+    const data = hasData(request.request) ? new CallerMemory(request) : null;
     let result: number | Promise<number>;
     this.pulse.enter(request.id);
     try {
-      result = device.ioctl(request.request, request.ifreq, data);
+      result = request.device.ioctl(request.request, request.ifreq, data);
     } catch (error) {
       result = this.#failed(request, error);
     }
@@ -228,6 +243,7 @@ export class Answering {
     }, this.timeoutMs);
     const waiting: Waiting = Object.assign(request, { timer });
     this.#waiting.add(waiting);
+    this.#sweep ??= setInterval(() => this.#dropRemoved(), SWEEP_MS);
     // An answer that comes when the caller already has another one is nothing to anybody; a fault is still told.
     const done = (code: number) => {
       if (this.#forget(waiting)) this.#finish(request, code);
@@ -238,16 +254,19 @@ export class Answering {
   /** The caller waits no longer. False if it didn't. */
   #forget(waiting: Waiting): boolean {
     clearTimeout(waiting.timer);
-    return this.#waiting.delete(waiting);
+    const was = this.#waiting.delete(waiting);
+    if (was && this.#waiting.size === 0) {
+      clearInterval(this.#sweep);
+      this.#sweep = undefined;
+    }
+    return was;
   }
 
-  /** The device of this name is gone, or is another one. */
-  #dropped(name: string): void {
+  /** Whoever waits for a device that was taken out of the table hears so. */
+  #dropRemoved(): void {
     for (const waiting of [...this.#waiting]) {
-      if (waiting.name !== name || !this.#forget(waiting)) continue;
-      waiting.over = true;
-      this.statistics.answered++;
-      this.#listener.answer(waiting.id, -ENODEV);
+      if (this.devices.lookup(waiting.name) === waiting.device || !this.#forget(waiting)) continue;
+      this.#finish(waiting, -ENODEV);
     }
   }
 
@@ -260,11 +279,14 @@ export class Answering {
   }
 
   /** What the caller gets when a device throws. */
-  #failed({ name, request, tid }: { name: string; request: number; tid: number }, error: unknown): number {
-    if (error instanceof IoctlError) return -error.errno;
+  #failed({ name, request, tid }: Request, error: unknown): number {
+    const code = (error as { code?: unknown } | null)?.code;
+    const result = -((typeof code === "string" && errnoNumber(code)) || EIO);
+    // A bad pointer is the caller's fault, not the device's.
+    if (code === "EFAULT") return result;
     this.statistics.failed++;
-    this.#report({ name, request, tid, result: -EIO, error });
-    return -EIO;
+    this.#report({ name, request, tid, result, error });
+    return result;
   }
 
   #report(failure: IoctlFailure): void {
@@ -319,7 +341,7 @@ export class Answering {
     };
     const failed = (error: unknown) => {
       this.statistics.failed++;
-      this.#report({ name: "name" in wanted ? wanted.name : "", request: 0, tid, result: 0, error });
+      this.#report({ name: "device" in wanted ? wanted.device.name : "", request: 0, tid, result: 0, error });
       this.#proceed(id);
     };
     try {

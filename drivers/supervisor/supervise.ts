@@ -7,7 +7,7 @@ import { Descriptor } from "../../ffi/descriptor.ts";
 import { type NamespaceReference, openNamespace } from "../../ffi/namespace.ts";
 import { systemCalls } from "../../ffi/seccomp.ts";
 import { Answering, type IoctlFailure, type SupervisorStatistics } from "./answering.ts";
-import { type IoctlDevice, IoctlDevices } from "./device.ts";
+import { DeviceTable, type IoctlDevice } from "../netdev/table.ts";
 import type { FromThread, ToThread } from "./messages.ts";
 import { Pulse } from "./pulse.ts";
 import { SupervisedProcess } from "./supervised_process.ts";
@@ -56,18 +56,25 @@ function check(args: string[], given: SuperviseOptions): Checked {
   return { timeoutMs, files, namespace, onFailure, options: { ...options, cwd, args } };
 }
 
+function tableOf(devices: Iterable<IoctlDevice>): DeviceTable {
+  const table = new DeviceTable();
+  for (const device of devices) table.add(device);
+  return table;
+}
+
 /** The thread, and the answering: from the first message on they live and end together. */
 class Supervisor {
-  readonly #devices: IoctlDevices;
+  readonly #devices: DeviceTable;
   readonly #checked: Checked;
   readonly #pulse = new Pulse();
   readonly #worker = new Worker(new URL("thread.ts", import.meta.url), { type: "module", name: "tapioca supervisor" });
   readonly #started = Promise.withResolvers<SupervisedProcess>();
   readonly #status = Promise.withResolvers<Deno.CommandStatus>();
   readonly #ended = Promise.withResolvers<void>();
-  readonly #unwatch: () => void;
   #answering: Answering | null = null;
   #released = false;
+  /** Devices that the thread knows of. */
+  #known = new Set<string>();
   readonly #nothing: SupervisorStatistics = {
     answered: 0,
     proceeded: 0,
@@ -78,11 +85,10 @@ class Supervisor {
     refused: 0,
   };
 
-  constructor(devices: IoctlDevices, checked: Checked) {
+  constructor(devices: DeviceTable, checked: Checked) {
     this.#devices = devices;
     this.#checked = checked;
     this.#status.promise.catch(() => {});
-    this.#unwatch = devices.watch(() => this.#post({ type: "names", names: this.#names() }));
     this.#worker.onmessage = ({ data }: MessageEvent<FromThread>) => this.#message(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
@@ -98,7 +104,9 @@ class Supervisor {
   }
 
   #names(): string[] {
-    return Array.from(this.#devices, ([name]) => name);
+    const names = Array.from(this.#devices, ({ name }) => name);
+    this.#known = new Set(names);
+    return names;
   }
 
   #post(message: ToThread): void {
@@ -108,7 +116,9 @@ class Supervisor {
   #message(message: FromThread): void {
     if (message.type === "listening") {
       const { timeoutMs, onFailure } = this.#checked;
-      this.#answering = new Answering(message.fd, this.#devices, this.#pulse, timeoutMs, onFailure);
+      this.#answering = new Answering(message.fd, this.#devices, this.#pulse, timeoutMs, onFailure, (name) => {
+        if (!this.#known.has(name)) this.#post({ type: "names", names: this.#names() });
+      });
       this.#answering.ended.then(() => this.#ended.resolve());
     } else if (message.type === "status") this.#status.resolve(message.status);
     else if (message.type === "failed") this.#fail(errorFrom(message));
@@ -134,7 +144,6 @@ class Supervisor {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.#unwatch();
     this.#worker.terminate();
   }
 
@@ -156,26 +165,26 @@ class Supervisor {
  * lose set-user-id rights (`no_new_privs`). 32-bit programs are left to the kernel. It is no security boundary.
  *
  * ```ts ignore
- * const devices = { demo0: { ioctl: (request: number) => request === 0x89f0 ? 42 : -95 } };
- * await using process = await superviseIoctls(["python3", "program.py"], devices, { stdout: "piped", stderr: "piped" });
+ * const demo0 = { name: "demo0", index: 1000, ioctl: (request: number) => request === 0x89f0 ? 42 : -95 };
+ * await using process = await superviseIoctls(["python3", "program.py"], [demo0], { stdout: "piped", stderr: "piped" });
  * const { code, stdout } = await process.output();
  * ```
  *
  * @param command the program, or it and its arguments
- * @param devices by name: an {@link IoctlDevices}, which can change meanwhile and serve several supervisors, or what makes one
+ * @param devices a table, which can change meanwhile and serve several supervisors; or the devices of a new one
  * @throws {TypeError | RangeError} for an option that is wrong; `NotFound` without the program; `NotSupported` (ENOSYS) where
  * the kernel can't; `Busy` (EBUSY) in a program that is itself supervised
  */
 export async function superviseIoctls(
   command: string | readonly [string, ...string[]],
-  devices: IoctlDevices | Iterable<readonly [string, IoctlDevice]> | Readonly<Record<string, IoctlDevice>>,
+  devices: DeviceTable | Iterable<IoctlDevice>,
   options: SuperviseOptions = {},
 ): Promise<SupervisedProcess> {
   const [program, ...args] = typeof command === "string" ? [command] : command;
   if (typeof program !== "string" || program === "") throw new TypeError("Cannot supervise: a program is needed");
   const checked = check(args, options);
   systemCalls(); // refuses the machine before anything is started
-  const table = devices instanceof IoctlDevices ? devices : new IoctlDevices(devices);
+  const table = devices instanceof DeviceTable ? devices : tableOf(devices);
   const { namespace } = checked;
   const opened = namespace === undefined || namespace instanceof Descriptor ? null : openNamespace(namespace);
   try {

@@ -11,9 +11,10 @@ import { ETIMEDOUT } from "../../ffi/errno.ts";
 import { enterNamespace } from "../../ffi/namespace.ts";
 import { readProcess } from "../../ffi/process_memory.ts";
 import { installListener, Notification, NotificationListener, systemCalls } from "../../ffi/seccomp.ts";
+import { cutName } from "../netdev/names.ts";
 import type { FromThread, ToThread } from "./messages.ts";
 import { Pulse } from "./pulse.ts";
-import { requestName, WATCHED } from "./requests.ts";
+import { WATCHED } from "./requests.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -28,7 +29,7 @@ function post(message: FromThread, transfer: Transferable[] = []): void {
 
 function isOurs(): boolean {
   if (notification.call !== calls.ioctl) return false;
-  return readProcess(notification.tid, notification.arg(2), ifreq) === 0 && names.has(requestName(ifreq));
+  return readProcess(notification.tid, notification.arg(2), ifreq) === 0 && names.has(cutName(ifreq.subarray(0, 16)));
 }
 
 /** Looks after the answering isolate, four times in the time that an answer may take. */
