@@ -60,6 +60,7 @@ const RETURN_NOTIFY = 0x7fc00000;
 const LOAD = 0x20;
 const JUMP_EQUAL = 0x15;
 const JUMP_GREATER_OR_EQUAL = 0x35;
+const JUMP_GREATER = 0x25;
 const AND = 0x54;
 const RETURN = 0x06;
 const ARCH_AT = 4;
@@ -68,12 +69,49 @@ const argAt = (index: number) => 16 + 8 * index;
 /** Which calls are handed over. */
 export interface Watched {
   /** Ioctl requests, as ranges with both ends. */
-  readonly ioctls: readonly (readonly [from: number, to: number])[];
+  readonly ioctls: readonly Range[];
   /** Also `open` and `openat` for reading only. */
   readonly opens: boolean;
 }
 
+/** Addresses, from the first to before the last. */
+type Range = readonly [from: number, to: number];
+
+/**
+ * Where this process's own system calls come from: the code of its C library and its loader. The filtered thread is one of
+ * ours, and may hold a lock that whoever answers needs: it must never wait for an answer. A program that it starts has its
+ * libraries elsewhere, by the kernel's choice at random.
+ */
+export function ownCode(maps: string = Deno.readTextFileSync("/proc/self/maps")): Range[] {
+  const found: Range[] = [];
+  for (const line of maps.split("\n")) {
+    const match = /^([0-9a-f]+)-([0-9a-f]+) r-xp .*\/(?:libc[.-]|ld-|libpthread[.-])[^/]*$/.exec(line);
+    if (match !== null) found.push([parseInt(match[1], 16), parseInt(match[2], 16)]);
+  }
+  return found;
+}
+
 type Instruction = readonly [code: number, k: number, ifTrue: number, ifFalse: number];
+
+const IP_LOW_AT = 8;
+const IP_HIGH_AT = 12;
+
+/** Allows what is called from these addresses. */
+function allowFrom(ranges: readonly Range[]): Instruction[] {
+  // The halves of an address are compared one after the other: no range may reach over a multiple of 4 GiB.
+  const split = ranges.flatMap(([from, to]): Range[] => {
+    const border = Math.floor((to - 1) / 2 ** 32) * 2 ** 32;
+    return from < border ? [[from, border], [border, to]] : [[from, to]];
+  });
+  return split.flatMap(([from, to]): Instruction[] => [
+    [LOAD, IP_HIGH_AT, 0, 0],
+    [JUMP_EQUAL, Math.floor(from / 2 ** 32), 0, 4],
+    [LOAD, IP_LOW_AT, 0, 0],
+    [JUMP_GREATER_OR_EQUAL, from % 2 ** 32, 0, 2],
+    [JUMP_GREATER, (to - 1) % 2 ** 32, 1, 0],
+    [RETURN, RETURN_ALLOW, 0, 0],
+  ]);
+}
 
 /** Notifies if argument `index`, masked, is in one of the ranges, else allows. */
 function test(index: number, mask: number, ranges: Watched["ioctls"]): Instruction[] {
@@ -91,11 +129,17 @@ function test(index: number, mask: number, ranges: Watched["ioctls"]): Instructi
 const NOT_READING = 0x3 | 0x40 | 0x200 | 0x4000 | 0x10000 | 0x200000;
 
 /** The filter as the kernel takes it, 8 bytes an instruction. */
-export function filterProgram({ ioctls, opens }: Watched, calls: SystemCalls): Uint8Array<ArrayBuffer> {
-  const blocks: [number, Instruction[]][] = [[calls.ioctl, test(1, 0, ioctls)]];
+export function filterProgram(
+  { ioctls, opens }: Watched,
+  calls: SystemCalls,
+  own: readonly Range[] = [],
+): Uint8Array<ArrayBuffer> {
+  const ours = allowFrom(own);
+  // Where calls come from is looked at behind their numbers only: the kernel keeps a table of the numbers that are always allowed.
+  const blocks: [number, Instruction[]][] = [[calls.ioctl, [...ours, ...test(1, 0, ioctls)]]];
   if (opens) {
-    blocks.push([calls.openat, test(2, NOT_READING, [[0, 0]])]);
-    if (calls.open !== null) blocks.push([calls.open, test(1, NOT_READING, [[0, 0]])]);
+    blocks.push([calls.openat, [...ours, ...test(2, NOT_READING, [[0, 0]])]]);
+    if (calls.open !== null) blocks.push([calls.open, [...ours, ...test(1, NOT_READING, [[0, 0]])]]);
   }
   // A program of another architecture (32 bits) has other structures: it is left alone.
   const program: Instruction[] = [[LOAD, ARCH_AT, 0, 0], [JUMP_EQUAL, calls.audit, 1, 0], [RETURN, RETURN_ALLOW, 0, 0], [
@@ -127,7 +171,7 @@ export function filterProgram({ ioctls, opens }: Watched, calls: SystemCalls): U
 export function installListener(watched: Watched): number {
   const calls = systemCalls();
   const lib = libc();
-  const program = filterProgram(watched, calls);
+  const program = filterProgram(watched, calls, ownCode());
   // struct sock_fprog and its program in one piece: what the call is given keeps both alive.
   const header = new Uint8Array(16 + program.length);
   header.set(program, 16);

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { EBUSY, EIO, ENODEV, errnoNumber, ETIMEDOUT } from "../../ffi/errno.ts";
+import { EBUSY, EIO, ENODEV, EPERM, errnoNumber, ETIMEDOUT } from "../../ffi/errno.ts";
 import { IFREQ_SIZE, SIOCGIFNAME } from "../../ffi/ifreq.ts";
 import { createWaker, type Waker } from "../../ffi/poll.ts";
 import { readProcess, writeProcess } from "../../ffi/process_memory.ts";
@@ -63,6 +63,16 @@ export interface SupervisorStatistics {
   abandoned: number;
   /** Callers who got EBUSY, because too many waited. */
   refused: number;
+  /**
+   * Requests left to the kernel because the system doesn't let us read the caller's memory: a set-user-id program, or, for an
+   * ordinary user with Yama's `ptrace_scope`, a daemon that is no longer below us (1), or everything (2).
+   */
+  unreadable: number;
+}
+
+/** All zero. */
+export function noStatistics(): SupervisorStatistics {
+  return { answered: 0, proceeded: 0, files: 0, failed: 0, timedOut: 0, abandoned: 0, refused: 0, unreadable: 0 };
 }
 
 /** A call whose device has not answered yet. */
@@ -84,15 +94,7 @@ interface Request extends Caller {
 
 /** One supervisor's answering. */
 export class Answering {
-  readonly statistics: SupervisorStatistics = {
-    answered: 0,
-    proceeded: 0,
-    files: 0,
-    failed: 0,
-    timedOut: 0,
-    abandoned: 0,
-    refused: 0,
-  };
+  readonly statistics: SupervisorStatistics = noStatistics();
   /** Resolves when no supervised task is left, or {@link close} was called. */
   readonly ended: Promise<void>;
   readonly #ended = Promise.withResolvers<void>();
@@ -183,7 +185,9 @@ export class Answering {
   #ioctl(id: bigint, tid: number): void {
     const address = this.#notification.arg(2);
     // What can't be read is a bad pointer, and the kernel says so; or a program that we may not look into.
-    if (readProcess(tid, address, this.#ifreq) < 0) return this.#proceed(id);
+    const read = readProcess(tid, address, this.#ifreq);
+    if (read === -EPERM) this.statistics.unreadable++;
+    if (read < 0) return this.#proceed(id);
     const request = this.#notification.view.getUint32(40, true);
     const { devices } = this;
     // One request names the interface by its number.

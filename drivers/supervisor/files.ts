@@ -49,12 +49,17 @@ export type Wanted =
 const INTERFACE = /^\/sys\/(?:class|devices\/virtual)\/net\/([^/]+)\/(?:(statistics)\/)?([a-z0-9_]+)$/;
 const TABLE = /^\/proc\/(?:self\/|thread-self\/)?net\/dev$/;
 
-/** Cuts out `.`, `..` and double slashes. The parents of our folders are no links, but for those that the patterns know. */
+/**
+ * Cuts out `.`, `..` and double slashes. A `..` is followed within `/proc` and `/sys` only: elsewhere what it leaves may be a
+ * link, and the path another file's. That one is "/", which is nobody's.
+ */
 export function normalPath(path: string): string {
   const out: string[] = [];
   for (const part of path.split("/")) {
-    if (part === "..") out.pop();
-    else if (part !== "" && part !== ".") out.push(part);
+    if (part === "..") {
+      if (out[0] !== "proc" && out[0] !== "sys") return "/";
+      out.pop();
+    } else if (part !== "" && part !== ".") out.push(part);
   }
   return `/${out.join("/")}`;
 }

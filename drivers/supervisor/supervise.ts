@@ -6,7 +6,7 @@
 import { Descriptor } from "../../ffi/descriptor.ts";
 import { type NamespaceReference, openNamespace } from "../../ffi/namespace.ts";
 import { systemCalls } from "../../ffi/seccomp.ts";
-import { Answering, type IoctlFailure, type SupervisorStatistics } from "./answering.ts";
+import { Answering, type IoctlFailure, noStatistics } from "./answering.ts";
 import { DeviceTable, type IoctlDevice } from "../netdev/table.ts";
 import type { FromThread, ToThread } from "./messages.ts";
 import { Pulse } from "./pulse.ts";
@@ -75,15 +75,6 @@ class Supervisor {
   #released = false;
   /** Devices that the thread knows of. */
   #known = new Set<string>();
-  readonly #nothing: SupervisorStatistics = {
-    answered: 0,
-    proceeded: 0,
-    files: 0,
-    failed: 0,
-    timedOut: 0,
-    abandoned: 0,
-    refused: 0,
-  };
 
   constructor(devices: DeviceTable, checked: Checked) {
     this.#devices = devices;
@@ -125,7 +116,7 @@ class Supervisor {
     else {
       this.#started.resolve(
         new SupervisedProcess(message, this.#status.promise, {
-          statistics: this.#answering?.statistics ?? this.#nothing,
+          statistics: this.#answering?.statistics ?? noStatistics(),
           ended: this.#ended.promise,
           close: () => this.close(),
           release: () => this.release(),

@@ -62,6 +62,8 @@ Deno.test("paths: which ask for our files, and which only look like it", () => {
     const path of [
       "/proc/1/net/dev",
       "/proc/net/dev_mcast",
+      "/link/../proc/net/dev",
+      "/proc/../link/../proc/net/dev",
       "/tmp/proc/net/dev",
       "/sys/class/net/wan0/statistics/rx_nonsense",
       "/sys/class/net/wan0/statistics/constructor",
