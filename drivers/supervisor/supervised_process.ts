@@ -5,8 +5,6 @@
  */
 import type { SupervisorStatistics } from "./answering.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
 /** What a process needs of its supervisor. */
 export interface Supervision {
   /** What was done so far. */
@@ -22,13 +20,13 @@ export interface Supervision {
 /** What it was started with. */
 export interface Started {
   readonly pid: number;
-  readonly stdin: WritableStream<Bytes> | null;
-  readonly stdout: ReadableStream<Bytes> | null;
-  readonly stderr: ReadableStream<Bytes> | null;
+  readonly stdin: WritableStream<Uint8Array<ArrayBuffer>> | null;
+  readonly stdout: ReadableStream<Uint8Array<ArrayBuffer>> | null;
+  readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>> | null;
 }
 
 /** A stream that tells when it has ended, or nobody wants it any more. */
-function telling(stream: ReadableStream<Bytes>, tell: () => void): ReadableStream<Bytes> {
+function telling(stream: ReadableStream<Uint8Array<ArrayBuffer>>, tell: () => void): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = stream.getReader();
   return new ReadableStream({
     async pull(controller) {
@@ -58,13 +56,17 @@ export class SupervisedProcess implements AsyncDisposable {
   readonly status: Promise<Deno.CommandStatus>;
   readonly #supervision: Supervision;
   readonly #started: Started;
-  readonly #stdout: ReadableStream<Bytes> | null = null;
-  readonly #stderr: ReadableStream<Bytes> | null = null;
+  readonly #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+  readonly #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   /** What must end before the thread may. */
   readonly #holders = new Set<string>(["status"]);
   #over = false;
 
-  /** Made by `superviseIoctls`. */
+  /**
+   * Made by `superviseIoctls`.
+   *
+   * @internal
+   */
   constructor(started: Started, status: Promise<Deno.CommandStatus>, supervision: Supervision) {
     this.#started = started;
     this.pid = started.pid;
@@ -86,20 +88,20 @@ export class SupervisedProcess implements AsyncDisposable {
   }
 
   /** Its standard input. @throws {TypeError} unless it is "piped" */
-  get stdin(): WritableStream<Bytes> {
+  get stdin(): WritableStream<Uint8Array<ArrayBuffer>> {
     if (this.#started.stdin === null) throw new TypeError("Cannot get 'stdin': 'stdin' is not piped");
     return this.#started.stdin;
   }
 
   /** Its standard output: to be read to its end, or cancelled. @throws {TypeError} unless it is "piped" */
-  get stdout(): ReadableStream<Bytes> {
+  get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> {
     if (this.#stdout === null) throw new TypeError("Cannot get 'stdout': 'stdout' is not piped");
     this.#holders.add("stdout");
     return this.#stdout;
   }
 
   /** Its standard error: to be read to its end, or cancelled. @throws {TypeError} unless it is "piped" */
-  get stderr(): ReadableStream<Bytes> {
+  get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> {
     if (this.#stderr === null) throw new TypeError("Cannot get 'stderr': 'stderr' is not piped");
     this.#holders.add("stderr");
     return this.#stderr;
@@ -116,7 +118,7 @@ export class SupervisedProcess implements AsyncDisposable {
   }
 
   /** Waits for its end, and collects what it writes. @throws {TypeError} unless stdout and stderr are "piped" */
-  async output(): Promise<Deno.CommandStatus & { stdout: Bytes; stderr: Bytes }> {
+  async output(): Promise<Deno.CommandStatus & { stdout: Uint8Array<ArrayBuffer>; stderr: Uint8Array<ArrayBuffer> }> {
     const both = [this.stdout, this.stderr].map(async (stream) => new Uint8Array(await new Response(stream).arrayBuffer()));
     const [status, stdout, stderr] = await Promise.all([this.status, ...both]);
     return { ...status, stdout, stderr };
