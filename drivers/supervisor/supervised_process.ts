@@ -4,6 +4,7 @@
  * @module
  */
 import type { SupervisorStatistics } from "./answering.ts";
+import { Output } from "./output.ts";
 
 /** What a process needs of its supervisor. */
 export interface Supervision {
@@ -25,26 +26,6 @@ export interface Started {
   readonly stderr: ReadableStream<Uint8Array<ArrayBuffer>> | null;
 }
 
-/** A stream that tells when it has ended, or nobody wants it any more. */
-function telling(stream: ReadableStream<Uint8Array<ArrayBuffer>>, tell: () => void): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const reader = stream.getReader();
-  return new ReadableStream({
-    async pull(controller) {
-      const { value, done } = await reader.read().catch((error) => {
-        tell();
-        throw error;
-      });
-      if (!done) return controller.enqueue(value);
-      tell();
-      controller.close();
-    },
-    async cancel(reason) {
-      await reader.cancel(reason);
-      tell();
-    },
-  }, { highWaterMark: 0 });
-}
-
 /**
  * A program under supervision, with the face of `Deno.ChildProcess`. What it has started itself is answered after its own
  * end too, until {@link close}; `await using` sees to it.
@@ -56,8 +37,8 @@ export class SupervisedProcess implements AsyncDisposable {
   readonly status: Promise<Deno.CommandStatus>;
   readonly #supervision: Supervision;
   readonly #started: Started;
-  readonly #stdout: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
-  readonly #stderr: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+  readonly #stdout: Output | null = null;
+  readonly #stderr: Output | null = null;
   /** What must end before the thread may. */
   readonly #holders = new Set<string>(["status"]);
   #over = false;
@@ -74,12 +55,19 @@ export class SupervisedProcess implements AsyncDisposable {
     this.status = status.then((result) => {
       this.#over = true;
       this.#release("status");
+      for (const output of [this.#stdout, this.#stderr]) void output?.finish();
       return result;
     });
     // Whoever doesn't look at it must not meet an unhandled rejection.
     this.status.catch(() => {});
-    if (started.stdout !== null) this.#stdout = telling(started.stdout, () => this.#release("stdout"));
-    if (started.stderr !== null) this.#stderr = telling(started.stderr, () => this.#release("stderr"));
+    this.#stdout = this.#output("stdout", started.stdout);
+    this.#stderr = this.#output("stderr", started.stderr);
+  }
+
+  #output(name: string, stream: ReadableStream<Uint8Array<ArrayBuffer>> | null): Output | null {
+    if (stream === null) return null;
+    this.#holders.add(name);
+    return new Output(stream, () => this.#release(name));
   }
 
   #release(holder: string): void {
@@ -93,18 +81,16 @@ export class SupervisedProcess implements AsyncDisposable {
     return this.#started.stdin;
   }
 
-  /** Its standard output: to be read to its end, or cancelled. @throws {TypeError} unless it is "piped" */
+  /** Its standard output. @throws {TypeError} unless it is "piped" */
   get stdout(): ReadableStream<Uint8Array<ArrayBuffer>> {
     if (this.#stdout === null) throw new TypeError("Cannot get 'stdout': 'stdout' is not piped");
-    this.#holders.add("stdout");
-    return this.#stdout;
+    return this.#stdout.stream;
   }
 
-  /** Its standard error: to be read to its end, or cancelled. @throws {TypeError} unless it is "piped" */
+  /** Its standard error. @throws {TypeError} unless it is "piped" */
   get stderr(): ReadableStream<Uint8Array<ArrayBuffer>> {
     if (this.#stderr === null) throw new TypeError("Cannot get 'stderr': 'stderr' is not piped");
-    this.#holders.add("stderr");
-    return this.#stderr;
+    return this.#stderr.stream;
   }
 
   /** What was answered so far, by itself and all that it started. */

@@ -6,6 +6,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { DeviceTable } from "../../../drivers/netdev/table.ts";
 import { superviseIoctls } from "../../../drivers/supervisor/supervise.ts";
+import { wakersIdle } from "../../../ffi/poll.ts";
 import { ethtoolDrvinfo, ethtoolValue } from "../../../ffi/ioctl_interface.ts";
 import { SIOCDEVPRIVATE, SIOCETHTOOL, SIOCGIFFLAGS, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCGIFMTU } from "../../../ffi/ifreq.ts";
 import { array, structure, u16, u32, word } from "../../../ffi/structure.ts";
@@ -154,6 +155,19 @@ supervised("the process looks like Deno's: streams, status, kill, errors", ignor
   assertThrows(() => cat.kill(), TypeError, "already terminated");
   await cat.closed;
 
+  // Read late, or not at all.
+  const late = await start(["sh", "-c", "head -c 50000 /dev/zero; echo complaint >&2"], [demo]);
+  await late.status;
+  await late.closed;
+  assertEquals((await new Response(late.stdout).arrayBuffer()).byteLength, 50_000);
+  const unwanted = await start(["sh", "-c", "echo nobody wants this"], [demo]);
+  await unwanted.status;
+  await unwanted.closed;
+  const cancelled = await start(["sh", "-c", "trap '' PIPE; yes; exit 5"], [demo]);
+  await cancelled.stdout.cancel();
+  assertEquals((await cancelled.status).code, 5);
+  await cancelled.closed;
+
   const killed = await superviseIoctls(["sleep", "100"], [demo]);
   killed.kill("SIGUSR1");
   assertEquals(await killed.status, { success: false, code: 138, signal: "SIGUSR1" });
@@ -220,4 +234,21 @@ supervised("under a supervisor there can be no second one: Busy, and nothing is 
   await using process = await start([Deno.execPath(), "run", "-A", "--no-check", file], [demo]);
   assertEquals(await text(process), "Busy EBUSY\n");
   await Deno.remove(file);
+});
+
+supervised("nothing is left of fifty supervised programs: no descriptor, no thread", ignore, async () => {
+  const count = (what: string) => [...Deno.readDirSync(`/proc/self/${what}`)].length;
+  const once = async () => {
+    await using process = await start(["true"], [new TestDevice("demo0", answers)]);
+    await process.output();
+    await process.closed;
+  };
+  await once();
+  await wakersIdle();
+  await delay(200);
+  const before = [count("fd"), count("task")];
+  for (let i = 0; i < 50; i++) await once();
+  for (let i = 0; i < 100 && (count("fd") > before[0] || count("task") > before[1] + 4); i++) await delay(50);
+  assert(count("fd") <= before[0], `${count("fd")} descriptors, ${before[0]} before`);
+  assert(count("task") <= before[1] + 4, `${count("task")} threads, ${before[1]} before`);
 });
