@@ -22,14 +22,14 @@ const ENDED = 2;
 export class Pulse {
   readonly memory: SharedArrayBuffer;
   readonly #words: Int32Array;
-  readonly #ids: BigInt64Array;
+  readonly #ids: BigUint64Array;
   readonly #since: Float64Array;
 
   /** @param memory another thread's, to share it */
   constructor(memory: SharedArrayBuffer = new SharedArrayBuffer(BYTES)) {
     this.memory = memory;
     this.#words = new Int32Array(memory);
-    this.#ids = new BigInt64Array(memory);
+    this.#ids = new BigUint64Array(memory);
     this.#since = new Float64Array(memory);
   }
 

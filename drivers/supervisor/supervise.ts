@@ -118,7 +118,7 @@ class Supervisor {
         new SupervisedProcess(message, this.#status.promise, {
           statistics: this.#answering?.statistics ?? noStatistics(),
           ended: this.#ended.promise,
-          close: () => this.close(),
+          close: () => this.#stopAnswering(),
           release: () => this.release(),
         }),
       );
@@ -138,10 +138,15 @@ class Supervisor {
     this.#worker.terminate();
   }
 
-  close(): void {
+  /** The program may live on, and write, and end: its thread stays until then. */
+  #stopAnswering(): void {
     this.#answering?.close();
-    this.release();
     this.#ended.resolve();
+  }
+
+  close(): void {
+    this.#stopAnswering();
+    this.release();
   }
 }
 

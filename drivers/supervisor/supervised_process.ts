@@ -12,7 +12,7 @@ export interface Supervision {
   readonly statistics: SupervisorStatistics;
   /** Ends the answering. */
   close(): void;
-  /** The program has ended, and what it wrote was read: its thread isn't needed any more. */
+  /** Ends the thread: the program has ended, and what it wrote was read. */
   release(): void;
   /** Resolves when nothing is answered any more. */
   readonly ended: Promise<void>;
@@ -133,5 +133,7 @@ export class SupervisedProcess implements AsyncDisposable {
       await this.status.catch(() => {});
     }
     this.close();
+    // What it wrote has been read, or isn't wanted.
+    this.#supervision.release();
   }
 }

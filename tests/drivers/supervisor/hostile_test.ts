@@ -209,112 +209,6 @@ print(ask(0x89f1, "demo0")[0])
 });
 
 supervised(
-  "a device that throws: EIO, or the errno of its error; one that answers nonsense: EIO; all reported",
-  ignore,
-  async () => {
-    const failures: IoctlFailure[] = [];
-    const device = new TestDevice("demo0", (request) => {
-      if (request === SIOCDEVPRIVATE) throw new Error("a fault");
-      if (request === SIOCDEVPRIVATE + 1) throw new Deno.errors.PermissionDenied("no");
-      if (request === SIOCDEVPRIVATE + 2) throw Object.assign(new Error("busy"), { code: "EBUSY" });
-      if (request === SIOCDEVPRIVATE + 3) return Promise.reject(new Error("late fault"));
-      if (request === SIOCDEVPRIVATE + 4) return "nonsense" as unknown as number;
-      if (request === SIOCDEVPRIVATE + 5) return 1.5;
-      if (request === SIOCDEVPRIVATE + 6) return -5000;
-      if (request === SIOCDEVPRIVATE + 7) return Promise.resolve(undefined as unknown as number);
-      return 0;
-    });
-    const thrown: unknown[] = [];
-    const onError = (event: ErrorEvent) => {
-      event.preventDefault();
-      thrown.push(event.error.message);
-    };
-    addEventListener("error", onError);
-    const out = await python(`print(*(fails(0x89f0 + n, "demo0") for n in range(9)))`, [device], {
-      onFailure: (failure) => {
-        failures.push(failure);
-        if (failures.length === 1) throw new TypeError("told, and thrown at");
-      },
-    });
-    removeEventListener("error", onError);
-    assertEquals(thrown, ["told, and thrown at"]);
-    assertEquals(out, "EIO EIO EBUSY EIO EIO EIO EIO EIO 0\n");
-    assertEquals(failures.map(({ request, result }) => [request - SIOCDEVPRIVATE, result]), [
-      [0, -5],
-      [1, -5],
-      [2, -16],
-      [3, -5],
-      [4, -5],
-      [5, -5],
-      [6, -5],
-      [7, -5],
-    ]);
-    assertEquals(failures[0].name, "demo0");
-  },
-);
-
-supervised(
-  "a device that never answers: ETIMEDOUT after the stated time, told; a late answer is nothing to anybody",
-  ignore,
-  async () => {
-    const failures: IoctlFailure[] = [];
-    const never = Promise.withResolvers<number>();
-    const device = new TestDevice("demo0", (request) => request === SIOCDEVPRIVATE ? never.promise : 3);
-    const out = await python(
-      `
-began = time.time()
-print(fails(0x89f0, "demo0"), 0.2 <= time.time() - began < 2)
-print(fails(0x89f1, "demo0"))
-`,
-      [device],
-      { timeoutMs: 200, onFailure: (failure) => failures.push(failure) },
-    );
-    assertEquals(out, "ETIMEDOUT True\n3\n");
-    assertEquals(failures.map(({ result, error }) => [result, (error as Error).name]), [[-110, "TimedOut"]]);
-    never.resolve(1);
-    await delay(1);
-  },
-);
-
-supervised(
-  "a device that hangs the whole isolate: ETIMEDOUT all the same, the kernel's answers for the rest, and told",
-  ignore,
-  async () => {
-    const failures: IoctlFailure[] = [];
-    const device = new TestDevice("demo0", (request) => {
-      const end = performance.now() + (request === SIOCDEVPRIVATE ? 3000 : 0);
-      while (performance.now() < end); // an endless loop, as far as the caller can tell
-      return 3;
-    });
-    const out = await python(
-      `
-began = time.time()
-other = []
-def kernel():
-    time.sleep(0.05)
-    t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    other.append(struct.unpack_from("i", fcntl.ioctl(t, 0x8921, b"lo" + bytes(38)), 16)[0])
-    try: fcntl.ioctl(t, 0x89f1, b"demo0" + bytes(35))
-    except OSError as e: other.append(errno.errorcode[e.errno])
-    other.append(len(open("/etc/hostname").read()) > 0)
-    other.append(time.time() - began < 2.9)
-thread = threading.Thread(target=kernel)
-thread.start()
-print(fails(0x89f0, "demo0"), time.time() - began < 2)
-thread.join()
-print(*other)
-time.sleep(3.2 - (time.time() - began))
-print(fails(0x89f1, "demo0"))
-`,
-      [device],
-      { timeoutMs: 200, onFailure: (failure) => failures.push(failure) },
-    );
-    assertEquals(out, "ETIMEDOUT True\n65536 ETIMEDOUT True True\n3\n");
-    assertEquals(failures.map(({ result }) => result), [-110]);
-  },
-);
-
-supervised(
   "a device removed while somebody waits: ENODEV at once; afterwards the kernel's ENODEV; added again, it answers",
   ignore,
   async () => {
@@ -393,3 +287,25 @@ os.rename("${folder}/89f1", "${folder}/end")
   assertEquals(answers, ["ENOSYS", "ENOSYS"]);
   await Deno.remove(folder, { recursive: true });
 });
+
+supervised(
+  "a supervision that is closed while its program runs: errors for the program, and its output and status arrive",
+  ignore,
+  async () => {
+    const asked = Promise.withResolvers<void>();
+    const device = new TestDevice("demo0", () => {
+      asked.resolve();
+      return new Promise<number>(() => {});
+    });
+    const code = `${PRELUDE}
+print(fails(0x89f0, "demo0"), fails(0x8921, "lo"))
+try: open("/etc/hostname")
+except OSError as e: print(errno.errorcode[e.errno])
+`;
+    await using process = await start(["python3", "-c", code], [device]);
+    await asked.promise;
+    process.close();
+    assertEquals(await text(process), "ENOSYS ENOSYS\nENOSYS\n");
+    await process.closed;
+  },
+);
