@@ -17,6 +17,7 @@ const INSIDE = 2;
 const FREE = 0;
 const HELD = 1;
 const ENDED = 2;
+const ALONE = 3;
 
 /** One per supervisor. */
 export class Pulse {
@@ -37,7 +38,7 @@ export class Pulse {
   lock(): boolean {
     for (;;) {
       const was = Atomics.compareExchange(this.#words, LOCK, FREE, HELD);
-      if (was !== HELD) return was === FREE;
+      if (was !== HELD) return was !== ENDED;
     }
   }
 
@@ -48,7 +49,12 @@ export class Pulse {
 
   /** Gives the listener back. */
   unlock(): void {
-    Atomics.store(this.#words, LOCK, FREE);
+    Atomics.compareExchange(this.#words, LOCK, HELD, FREE);
+  }
+
+  /** The other thread is about to be ended, perhaps in the middle of something: it never gets the lock again. */
+  leaveAlone(): void {
+    if (this.lock()) Atomics.store(this.#words, LOCK, ALONE);
   }
 
   /** Nobody gets the lock any more: the descriptor may be closed. */

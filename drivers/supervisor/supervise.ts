@@ -135,6 +135,7 @@ class Supervisor {
   release(): void {
     if (this.#released) return;
     this.#released = true;
+    this.#pulse.leaveAlone();
     this.#worker.terminate();
   }
 
