@@ -79,8 +79,8 @@ type Range = readonly [from: number, to: number];
 
 /**
  * Where this process's own system calls come from: the code of its C library and its loader. The filtered thread is one of
- * ours, and may hold a lock that whoever answers needs: it must never wait for an answer. A program that it starts has its
- * libraries elsewhere, by the kernel's choice at random.
+ * ours, and may hold a lock that whoever answers needs: it must never wait for the opening of a file. A program that it starts
+ * has its libraries elsewhere, by the kernel's choice at random; where that choice is turned off, its files are left alone too.
  */
 export function ownCode(maps: string = Deno.readTextFileSync("/proc/self/maps")): Range[] {
   const found: Range[] = [];
@@ -128,15 +128,20 @@ function test(index: number, mask: number, ranges: Watched["ioctls"]): Instructi
 /** O_ACCMODE, O_CREAT, O_TRUNC, O_DIRECTORY (both architectures' bits) and O_PATH: with any of them it isn't the reading of a file. */
 const NOT_READING = 0x3 | 0x40 | 0x200 | 0x4000 | 0x10000 | 0x200000;
 
-/** The filter as the kernel takes it, 8 bytes an instruction. */
+/**
+ * The filter as the kernel takes it, 8 bytes an instruction.
+ *
+ * @param own where openings come from that are left alone
+ */
 export function filterProgram(
   { ioctls, opens }: Watched,
   calls: SystemCalls,
   own: readonly Range[] = [],
 ): Uint8Array<ArrayBuffer> {
+  // Nothing of ours asks for interfaces. Where calls come from is looked at behind their numbers only: the kernel keeps a
+  // table of the numbers that are always allowed.
+  const blocks: [number, Instruction[]][] = [[calls.ioctl, test(1, 0, ioctls)]];
   const ours = allowFrom(own);
-  // Where calls come from is looked at behind their numbers only: the kernel keeps a table of the numbers that are always allowed.
-  const blocks: [number, Instruction[]][] = [[calls.ioctl, [...ours, ...test(1, 0, ioctls)]]];
   if (opens) {
     blocks.push([calls.openat, [...ours, ...test(2, NOT_READING, [[0, 0]])]]);
     if (calls.open !== null) blocks.push([calls.open, [...ours, ...test(1, NOT_READING, [[0, 0]])]]);

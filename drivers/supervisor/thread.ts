@@ -18,6 +18,9 @@ import { WATCHED } from "./requests.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
+/** No looking after anybody more often than this. */
+const TICK_MS_MIN = 10;
+
 const calls = systemCalls();
 const notification = new Notification();
 const ifreq = new Uint8Array(40);
@@ -59,7 +62,7 @@ function watchOver(listener: NotificationListener, pulse: Pulse, timeoutMs: numb
     } finally {
       pulse.unlock();
     }
-  }, timeoutMs / 4);
+  }, Math.max(TICK_MS_MIN, timeoutMs / 4));
 }
 
 function start({ program, options, opens, pulse, timeoutMs, namespace }: Extract<ToThread, { type: "start" }>): void {

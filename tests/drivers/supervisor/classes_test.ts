@@ -70,6 +70,22 @@ supervised("D1.11 four classes with their own figures, to a reader that is told 
   assertEquals(await text(process), "four1: 1 1000\nfour2: 2 2000\nfour3: 3 3000\nfour4: 4 4000\n");
 });
 
+supervised(
+  "ifconfig and ethtool -i show a device that no kernel knows",
+  lacksKernel(["ifconfig", "ethtool"], "net-tools ethtool"),
+  async () => {
+    await using devices = new NetDevices({ backing: "process", table: new DeviceTable() });
+    await devices.register("shown47", LoopbackDevice).ready;
+    await using shown = await start(["ifconfig", "shown47"], devices.table);
+    assertMatch(
+      await text(shown),
+      /^shown47: flags=4291<UP,BROADCAST,RUNNING,NOARP,MULTICAST> {2}mtu 1500\n +ether [0-9a-f:]{17} /,
+    );
+    await using driver = await start(["ethtool", "-i", "shown47"], devices.table);
+    assertMatch(await text(driver), /^driver: LoopbackDevice\n/);
+  },
+);
+
 Deno.test({
   name: "ioctl_device.ts: programs of three kinds ask the class",
   ignore: ignoreC || ignore,

@@ -10,7 +10,7 @@ import { wakersIdle } from "../../../ffi/poll.ts";
 import { ethtoolDrvinfo, ethtoolValue } from "../../../ffi/ioctl_interface.ts";
 import { SIOCDEVPRIVATE, SIOCETHTOOL, SIOCGIFFLAGS, SIOCGIFHWADDR, SIOCGIFINDEX, SIOCGIFMTU } from "../../../ffi/ifreq.ts";
 import { array, structure, u16, u32, word } from "../../../ffi/structure.ts";
-import { findProgram, lacksKernel, Namespace } from "../../testing/namespace.ts";
+import { findProgram, lacksKernel, Namespace, run } from "../../testing/namespace.ts";
 import { compile, compiler, type Handler, PRELUDE, python, start, supervised, TestDevice, text } from "./programs.ts";
 
 const EOPNOTSUPP = -95;
@@ -235,6 +235,22 @@ supervised("under a supervisor there can be no second one: Busy, and nothing is 
   assertEquals(await text(process), "Busy EBUSY\n");
   await Deno.remove(file);
 });
+
+supervised(
+  "without address randomisation ioctls are answered as ever",
+  ignore || lacksKernel(["setarch"], "util-linux"),
+  async () => {
+    const script = `import { superviseIoctls } from "${import.meta.resolve("../../../drivers/supervisor/supervise.ts")}";
+    const device = { name: "demo0", index: 9, ioctl: () => 42 };
+    const process = await superviseIoctls(["python3", "-c", \`${PRELUDE}print(ask(0x89f0, "demo0")[0])\`], [device]);
+    await process.status;`;
+    const file = await Deno.makeTempFile({ suffix: ".ts" });
+    await Deno.writeTextFile(file, script);
+    const { code, stdout, stderr } = await run("setarch", ["-R", Deno.execPath(), "run", "-A", "--no-check", file]);
+    assertEquals([code, stdout], [0, "42\n"], stderr);
+    await Deno.remove(file);
+  },
+);
 
 supervised("nothing is left of fifty supervised programs: no descriptor, no thread", ignore, async () => {
   const count = (what: string) => [...Deno.readDirSync(`/proc/self/${what}`)].length;
