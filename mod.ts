@@ -187,3 +187,6 @@ export {
 } from "./drivers/netkit/options.ts";
 export type { NetkitProgram, Position, ProgramLink } from "./drivers/netkit/programs.ts";
 export { NetkitQueue } from "./drivers/netkit/queue.ts";
+export { superviseIoctls, type SuperviseOptions } from "./drivers/supervisor/supervise.ts";
+export { SupervisedProcess } from "./drivers/supervisor/supervised_process.ts";
+export type { IoctlFailure, SupervisorStatistics } from "./drivers/supervisor/answering.ts";
