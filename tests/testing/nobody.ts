@@ -15,7 +15,9 @@ export async function copyForNobody(folder: string): Promise<void> {
   const info = await run(Deno.execPath(), ["info", "--json"]);
   const { npmCache } = JSON.parse(info.stdout);
   await run("cp", ["-r", npmCache, `${folder}/cache/npm`]);
-  const parts = ["deno.json", "deno.lock", "mod.ts", "ffi", "stack", "drivers", "workers", "gateway", "examples", "tests"];
+  // What is published is what there is, but for the tests.
+  const { publish } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`)) as { publish: { include: string[] } };
+  const parts = [...publish.include, "deno.lock", "tests"];
   await run("cp", ["-r", ...parts.map((part) => ROOT + part), `${folder}/project`]);
   await run("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
   await run("mknod", ["-m", "666", `${folder}/tun`, "c", "10", "200"]);
