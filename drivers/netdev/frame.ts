@@ -61,14 +61,15 @@ export class NetFrame {
   }
 }
 
-/** Numbers noted of each frame in a queue. */
-const NOTES = 7;
+/** Whole numbers noted of each frame in a queue. They must not be read as doubles: each would be boxed on its way to a sink. */
+const NOTES = 6;
 
 /** Frames in a ring of bytes with a ring of notes. */
 export class NetFrameQueue {
   /** Where the frames are. */
   readonly memory: FrameMemory;
-  readonly #notes: Float64Array;
+  readonly #notes: Int32Array;
+  readonly #timestamps: Float64Array;
   readonly #limit: number;
   #head = 0;
   #count = 0;
@@ -78,7 +79,8 @@ export class NetFrameQueue {
   /** Room for so many frames, and for so many bytes. */
   constructor(frames: number, bytes: number) {
     this.memory = new FrameMemory(bytes);
-    this.#notes = new Float64Array(frames * NOTES);
+    this.#notes = new Int32Array(frames * NOTES);
+    this.#timestamps = new Float64Array(frames);
     this.#limit = frames;
   }
 
@@ -104,7 +106,8 @@ export class NetFrameQueue {
 
   /** Notes a frame whose bytes have been put at `offset`, which {@link reserve} gave. */
   push(offset: number, length: number, flags = 0, segmentSize = 0, mark = 0, priority = 0, timestamp = 0): void {
-    const at = ((this.#head + this.#count) % this.#limit) * NOTES;
+    const slot = (this.#head + this.#count) % this.#limit;
+    const at = slot * NOTES;
     const notes = this.#notes;
     notes[at] = offset;
     notes[at + 1] = length;
@@ -112,7 +115,7 @@ export class NetFrameQueue {
     notes[at + 3] = segmentSize;
     notes[at + 4] = mark;
     notes[at + 5] = priority;
-    notes[at + 6] = timestamp;
+    this.#timestamps[slot] = timestamp;
     this.#end = offset + length;
     this.#count++;
   }
@@ -144,15 +147,15 @@ export class NetFrameQueue {
   }
   /** Its mark. */
   get mark(): number {
-    return this.#notes[this.#head * NOTES + 4];
+    return this.#notes[this.#head * NOTES + 4] >>> 0;
   }
   /** Its priority. */
   get priority(): number {
-    return this.#notes[this.#head * NOTES + 5];
+    return this.#notes[this.#head * NOTES + 5] >>> 0;
   }
   /** Its timestamp. */
   get timestamp(): number {
-    return this.#notes[this.#head * NOTES + 6];
+    return this.#timestamps[this.#head];
   }
 
   /** Forgets the oldest frame. Its bytes may be used until the next `reserve`. Nothing if there is none. */

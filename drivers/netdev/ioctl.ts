@@ -24,6 +24,9 @@ const ETHTOOL_GSSET_INFO = 0x37;
 const ETH_SS_STATS = 1;
 const STRING_SIZE = 32;
 
+/** Answers that only the kernel has, of an interface that is its own. */
+const KERNEL_KNOWS = new Set([ifr.SIOCGIFTXQLEN, ifr.SIOCGIFMETRIC, ifr.SIOCGIFMAP]);
+
 /** What a standard request needs to know of a device. */
 export interface InterfaceFacts {
   readonly name: string;
@@ -102,7 +105,7 @@ function ethtool(facts: InterfaceFacts, data: IoctlData): number {
     case ETHTOOL_GSTATS:
       return statisticsValues(facts, data);
     default:
-      return -EOPNOTSUPP;
+      return -ENOIOCTLCMD;
   }
 }
 
@@ -124,7 +127,7 @@ function statisticsSet(data: IoctlData): number {
 function statisticsNames(data: IoctlData): number {
   const head = data.read(12);
   const view = new DataView(head.buffer);
-  if (view.getUint32(4, true) !== ETH_SS_STATS) return -EOPNOTSUPP;
+  if (view.getUint32(4, true) !== ETH_SS_STATS) return -ENOIOCTLCMD;
   view.setUint32(8, STATISTICS.length, true);
   const names = new Uint8Array(STRING_SIZE * STATISTICS.length);
   STATISTICS.forEach((name, i) => {
@@ -228,6 +231,7 @@ export function interfaceIoctl(
   }
   return answer(operations, "ioctl", ifreq, memory, (copy, data) => {
     // What the kernel knows of a real interface (its addresses, its queue), it says itself.
+    if (device.backing !== null && KERNEL_KNOWS.has(request)) return -ENOIOCTLCMD;
     const code = factIoctl(factsOf(device), request, copy, data);
     if (code !== -ENOIOCTLCMD) return code;
     if (device.backing === null) return change(device, request, copy);

@@ -6,7 +6,7 @@ import { createLink, deleteLink, getLink, linkExists, setLink } from "../../../f
 import { InterfaceIoctls } from "../../../ffi/ioctl_interface.ts";
 import { kernel, lacksKernel, Namespace, run } from "../../testing/namespace.ts";
 import { Failures, Mirror, request, until } from "./classes.ts";
-import { DeviceTable, NetDevice, NetDevices, type NetFrame, type NetInterface } from "./face.ts";
+import { DeviceTable, ENOIOCTLCMD, LocalMemory, NetDevice, NetDevices, type NetFrame, type NetInterface } from "./face.ts";
 import * as ifr from "../../../ffi/ifreq.ts";
 
 // Opened once and kept: not what the leak checker is after.
@@ -271,6 +271,22 @@ Deno.test({
     await new Promise((resolve) => setTimeout(resolve, 50));
     assertEquals([handle.up, getLink("flapped").up, failures.length], [false, false, 0]);
     assertEquals([devices.unregister("flap0"), linkExists("flapped"), [...table].length], [true, false, 0]);
+    await devices.close();
+  },
+});
+
+Deno.test({
+  name: "D1.16 on a TAP: what the class doesn't know is left to the kernel, by ENOIOCTLCMD and never by an errno",
+  ignore: !kernel,
+  fn: async () => {
+    const { devices } = registry();
+    const handle = await devices.register("left0").ready;
+    const ask = async (cmd: number) => await handle.ioctl(cmd, new Uint8Array(40), new LocalMemory(new Uint8Array(64), 0));
+    // SIOCGIFADDR, SIOCGIFTXQLEN, SIOCGIFMAP, SIOCGIFMETRIC; and ETHTOOL_GSET, which is 1.
+    for (const cmd of [0x8915, 0x8942, 0x8970, 0x891d]) assertEquals(await ask(cmd), -ENOIOCTLCMD, cmd.toString(16));
+    const memory = new LocalMemory(new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]), 0);
+    assertEquals(await handle.ioctl(ifr.SIOCETHTOOL, new Uint8Array(40), memory), -ENOIOCTLCMD);
+    assertEquals(await ask(ifr.SIOCGIFFLAGS), 0);
     await devices.close();
   },
 });
