@@ -1,83 +1,49 @@
-// One frame through the forwarder's programs, as functions described and written by hand, and through the whole loop.
-import { runProgram, XdpContext } from "../../../drivers/xdp/context.ts";
-import { XdpForwarder } from "../../../drivers/xdp/forwarder.ts";
-import { createMap, type DevMap, InterfaceTable } from "../../../drivers/xdp/interface_maps.ts";
-import * as mux from "../../../drivers/xdp/programs/vlan_mux.ts";
-import { physicalFunction, routerFunction } from "../../../drivers/xdp/vlan_functions.ts";
-import { type Device, FrameMemory, type FrameSink } from "../../../stack/device.ts";
-import { tagged } from "../../drivers/xdp/rows.ts";
+// What a program of the forwarder costs for each frame in user space, with its maps already filled.
+import { physicalProgram, PORTS, ROUTER_IFACE, routerProgram } from "../../../drivers/xdp/programs/vlan_mux.ts";
+import { filterProgram } from "../../../drivers/xdp/programs/filter.ts";
+import type { MapMemory } from "../../../drivers/xdp/map_kinds.ts";
+import { le32, UserRun } from "../../drivers/xdp/both.ts";
+import { corpus } from "../../testing/frames.ts";
 
-const FRAMES = 1000;
-const interfaces = new InterfaceTable();
-for (const ifindex of [7, 9]) interfaces.add(ifindex);
-const routerIface = createMap(mux.ROUTER_IFACE, interfaces) as DevMap;
-const ports = createMap(mux.PORTS, interfaces) as DevMap;
-routerIface.set(0, 9);
-ports.set(7, 7);
-const counters = [mux.PHYSICAL_COUNTERS, mux.ROUTER_COUNTERS].map((spec) => createMap(spec, interfaces));
-const programs = {
-  described: [
-    mux.physicalProgram().instantiate([routerIface, ...counters]),
-    mux.routerProgram().instantiate([routerIface, ports, ...counters]),
-  ],
-  "written by hand": [physicalFunction(routerIface), routerFunction(ports, "mask")],
-};
+const AT = 256;
+const UDP = corpus().find(({ name }) => name === "udp")!.frame;
 
-const memory = new FrameMemory(1024);
-const context = new XdpContext();
-context.ifindex = 7;
-const plain = tagged([]);
-
-for (const [kind, [physical, router]] of Object.entries(programs)) {
-  Deno.bench(`${FRAMES} frames get a tag and lose it again: programs ${kind}`, () => {
-    for (let i = 0; i < FRAMES; i++) {
-      context.reset(memory, 256, 256 + plain.length, 0, 1024);
-      runProgram(physical, context, reportError);
-      runProgram(router, context, reportError);
-    }
-  });
+/** Puts the frame where it stays: a push and a pop leave it as it was. */
+function placed(user: UserRun): DataView {
+  user.bytes.set(UDP, AT);
+  Object.assign(user.context, { headStart: 0, tailEnd: 4000, offset: AT, end: AT + UDP.length });
+  return new DataView(user.bytes.buffer);
 }
 
-/** Delivers the same frame again and again, and takes all. */
-class Endless implements Device {
-  readonly medium = "ethernet";
-  readonly mtu = 1500;
-  readonly mac = null;
-  readonly capabilities = {
-    rxChecksum: false,
-    txChecksum: false,
-    txSegmentation: 0,
-    rxFrame: 1514,
-    rxHeadroom: 256,
-    rxTailroom: 0,
-  };
-  left = 0;
-  wake: () => void = () => {};
-  constructor(readonly name: string) {}
-  open(wake: () => void): void {
-    this.wake = wake;
-  }
-  arm(): void {}
-  receive(sink: FrameSink, budget: number): number {
-    const count = Math.min(budget, this.left);
-    for (let i = 0; i < count; i++) sink.frame(memory, 256, plain.length, 0, 0);
-    this.left -= count;
-    return count;
-  }
-  transmit(): number {
-    return 0;
-  }
-  close(): void {}
-}
+const physical = new UserRun(physicalProgram());
+const router = new UserRun(routerProgram());
+physical.maps.get(ROUTER_IFACE.name)!.put(le32(0), le32(7));
+router.maps.get(PORTS.name)!.put(le32(21), le32(21));
+const view = placed(physical);
+const { context } = physical;
+Deno.bench("xdp: a tag pushed by `physical` and popped by `router` (two programs)", () => {
+  context.offset = AT;
+  const pushed = physical.run(view, AT, AT + UDP.length, 21, context);
+  const popped = router.run(view, context.offset, AT + UDP.length, 7, context);
+  if (pushed + popped !== 8) throw new Error("it was dropped");
+});
 
-memory.bytes.set(plain, 256);
-const forwarder = new XdpForwarder();
-const source = new Endless("in");
-forwarder.add(source, { ifindex: 7 });
-forwarder.add(new Endless("out"), { ifindex: 9, role: "router" });
-forwarder.setRouterInterface("out");
-Deno.bench(`${FRAMES} frames through the forwarder, between devices that do nothing`, () => {
-  source.left = FRAMES;
-  source.wake();
-  while (source.left > 0) forwarder.engine.poll();
+/** Maps without entries: the program alone, without what its maps cost. */
+const filter = filterProgram().instantiate(
+  filterProgram().maps.map((spec): MapMemory => {
+    const view = (size: number) => new DataView(new ArrayBuffer(size));
+    const nothing = () => -1;
+    return {
+      spec,
+      key: view(spec.keySize),
+      value: view(64),
+      values: view(64),
+      lookup: nothing,
+      update: nothing,
+      delete: nothing,
+    };
+  }),
+);
+Deno.bench("xdp: a UDP datagram through `filter`, with nothing in its maps", () => {
+  if (filter(view, AT, AT + UDP.length, 1, context) !== 2) throw new Error("it was dropped");
 });
