@@ -345,9 +345,8 @@ export class AfXdpDevice implements Device, Disposable {
 
   /** Sends what is in the ring. */
   flush(): void {
-    if (this.#closed) return;
-    if (this.#unsent > 0) this.#kick();
-    else if (this.#sending > 0) this.#reap();
+    if (this.#unsent > 0 && !this.#closed) this.#kick();
+    else if (this.#sending > 0 && !this.#closed) this.#reap();
   }
 
   /** Takes the program off and gives everything back. A second call does nothing. */
@@ -373,7 +372,6 @@ export class AfXdpDevice implements Device, Disposable {
     if (this.#user > 0) this.#umem.leave(this.#user);
   }
 
-  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

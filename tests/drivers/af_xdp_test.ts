@@ -10,7 +10,7 @@ import { EMSGSIZE, ENODEV } from "../../stack/codes.ts";
 import { type Device, FrameMemory, type FrameSink, TxFrame } from "../../stack/device.ts";
 import { kernelTest, thrown } from "../ffi/kernel.ts";
 import { Keep } from "./frames.ts";
-import { tagged } from "./xdp/rows.ts";
+import { tagged } from "./xdp/run.ts";
 
 /** An AF_XDP device and the other end of its cable. */
 function pair(options: Partial<AfXdpOptions> = {}, name = "xa"): [AfXdpDevice, PacketSocketDevice] {

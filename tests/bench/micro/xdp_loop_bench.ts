@@ -5,7 +5,7 @@ import { createMap, type DevMap, InterfaceTable } from "../../../drivers/xdp/int
 import * as mux from "../../../drivers/xdp/programs/vlan_mux.ts";
 import { physicalFunction, routerFunction } from "../../../drivers/xdp/vlan_functions.ts";
 import { type Device, FrameMemory, type FrameSink } from "../../../stack/device.ts";
-import { tagged } from "../../drivers/xdp/rows.ts";
+import { tagged } from "../../drivers/xdp/run.ts";
 
 const FRAMES = 1000;
 const interfaces = new InterfaceTable();
