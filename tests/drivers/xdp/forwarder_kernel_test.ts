@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { AfXdpDevice, Umem } from "../../../drivers/af_xdp.ts";
 import { PacketSocketDevice } from "../../../drivers/packet_socket.ts";
 import { deleteLink, getLink, setLink } from "../../../ffi/rtnl_link.ts";
+import { lacksBpf } from "../../testing/bpf.ts";
 import { lacksKernel, lacksSysctl, long, type Namespace } from "../../testing/namespace.ts";
 import { transfer, World } from "./world.ts";
 
@@ -48,7 +49,7 @@ for (const offload of ["segments", "checksums"] as const) {
 for (const mode of ["native", "generic"] as const) {
   Deno.test({
     name: `D3.1 D3.5 ARP, ping and TCP between two physical sides through a router host: AF_XDP in ${mode} mode, one memory`,
-    ignore,
+    ignore: ignore || lacksBpf(),
     fn: async () => {
       await using world = await World.create("none");
       const umem = new Umem({ chunks: 8192 });
