@@ -9,6 +9,7 @@ import * as xdp from "../ffi/af_xdp.ts";
 import { type XdpRing, type XdpRingName, XdpSocket } from "../ffi/af_xdp.ts";
 import type { AttachMode } from "../ffi/bpf_program.ts";
 import * as errno from "../ffi/errno.ts";
+import { IFF_PROMISC } from "../ffi/ifreq.ts";
 import { parseMac } from "../ffi/inet.ts";
 import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
 import { LinkEvents } from "../ffi/link_events.ts";
@@ -68,6 +69,9 @@ export class AfXdpDevice implements Device, Disposable {
   #filled = 0;
   #sending = 0;
   #unsent = 0;
+  /** An administrator had switched it on before us: then it stays. */
+  readonly #wasPromiscuous: boolean;
+  #promiscuous = false;
   #receiving = false;
   #closed = false;
   #gone = false;
@@ -88,6 +92,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.name = link.name;
     this.mac = parseMac(link.mac);
     this.ifindex = link.index;
+    this.#wasPromiscuous = (link.flags & IFF_PROMISC) !== 0;
     this.mtu = Math.min(link.mtu, FRAME_MAX - LINK_HEADER);
     this.capabilities = {
       rxChecksum: false,
@@ -158,9 +163,17 @@ export class AfXdpDevice implements Device, Disposable {
     return this.#socket.zeroCopy;
   }
 
-  /** Switches the interface's promiscuous mode. @throws what the kernel says */
+  /** Switches the interface's promiscuous mode, until it is closed. @throws what the kernel says */
   setPromiscuous(on: boolean): void {
-    setLink(this.ifindex, { promiscuous: on });
+    if (!this.#wasPromiscuous) setLink(this.ifindex, { promiscuous: on });
+    this.#promiscuous = on;
+  }
+
+  #restore(): void {
+    if (!this.#promiscuous) return;
+    try {
+      this.setPromiscuous(false);
+    } catch { /* the interface is gone, or in another namespace now */ }
   }
 
   /** Attaches the device to its one user. @throws `Busy` (EBUSY) when it has one, `BadResource` (EBADF) when it is closed */
@@ -275,9 +288,10 @@ export class AfXdpDevice implements Device, Disposable {
       return EMSGSIZE;
     }
     const tx = this.#tx, umem = this.#umem;
+    if (this.#sending >= tx.entries) this.#kick();
     if (this.#sending >= tx.entries) {
-      this.#kick();
-      if (this.#sending >= tx.entries) return this.#full();
+      this.#txFull++;
+      return EAGAIN;
     }
     let address = offset;
     if (memory === umem.memory && umem.held === (offset & -CHUNK_SIZE) && size === frame.length) {
@@ -285,7 +299,10 @@ export class AfXdpDevice implements Device, Disposable {
       this.#txMoved++;
     } else {
       const chunk = this.#chunk();
-      if (chunk < 0) return this.#full();
+      if (chunk < 0) {
+        this.#txFull++;
+        return EAGAIN;
+      }
       address = chunk + TX_OFFSET;
       frame.copyTo(umem.memory.bytes, address);
     }
@@ -301,11 +318,6 @@ export class AfXdpDevice implements Device, Disposable {
     this.#txBytes += size;
     if (++this.#unsent >= KERNEL_BATCH) this.#kick();
     return 0;
-  }
-
-  #full(): number {
-    this.#txFull++;
-    return EAGAIN;
   }
 
   #chunk(): number {
@@ -333,9 +345,8 @@ export class AfXdpDevice implements Device, Disposable {
 
   /** Sends what is in the ring. */
   flush(): void {
-    if (this.#closed) return;
-    if (this.#unsent > 0) this.#kick();
-    else if (this.#sending > 0) this.#reap();
+    if (this.#unsent > 0 && !this.#closed) this.#kick();
+    else if (this.#sending > 0 && !this.#closed) this.#reap();
   }
 
   /** Takes the program off and gives everything back. A second call does nothing. */
@@ -344,6 +355,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.#closed = true;
     this.#waker?.close();
     this.#waker = null;
+    this.#restore();
     this.#eventsWaker?.close();
     this.#events?.close();
     this.#wake = () => {};
@@ -360,7 +372,6 @@ export class AfXdpDevice implements Device, Disposable {
     if (this.#user > 0) this.#umem.leave(this.#user);
   }
 
-  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -11,9 +11,9 @@ import { copyBytes } from "../../stack/wire/copy.ts";
 import { type PortProgram, runProgram, XDP_HEADROOM, XdpContext } from "./context.ts";
 import { InterfaceTable } from "./interface_maps.ts";
 import { XDP_ABORTED, XDP_PASS, XDP_REDIRECT, XDP_TX } from "./ir.ts";
-import { LoadedProgram, XdpPort } from "./port.ts";
+import { CountedProgram, XdpPort } from "./port.ts";
 
-export { LoadedProgram, PortCounters, XdpPort } from "./port.ts";
+export { CountedProgram, PortCounters, XdpPort } from "./port.ts";
 
 /** Frames that one port may hand over before the others get their turn. */
 const BURST = 256;
@@ -33,7 +33,7 @@ export interface PortOptions {
   /** Number of the queue that programs are told. Default 0. */
   queue?: number;
   /** The program: a function, or what {@link XdpEngine.load} made. Default: none, all frames are passed. */
-  program?: PortProgram | LoadedProgram | null;
+  program?: PortProgram | CountedProgram | null;
   /** Takes the frames that are passed (`XDP_PASS`). Default: nobody, they are counted and lost. */
   host?: FrameSink;
 }
@@ -118,7 +118,7 @@ export class XdpEngine implements Disposable {
   readonly #onGone: ((port: XdpPort) => void) | null;
   #event: TraceEvent | null = null;
   #error: unknown = null;
-  #running: LoadedProgram | null = null;
+  #running: CountedProgram | null = null;
   #ready: Ingress[] = [];
   #scheduled = false;
 
@@ -140,9 +140,9 @@ export class XdpEngine implements Disposable {
   }
 
   /** Names a program, so that several ports share its counters. */
-  load(name: string, run: PortProgram): LoadedProgram {
+  load(name: string, run: PortProgram): CountedProgram {
     if (typeof run !== "function") throw new TypeError(`Invalid program ${JSON.stringify(name)}: a function is needed`);
-    return new LoadedProgram(name, run);
+    return new CountedProgram(name, run);
   }
 
   /**

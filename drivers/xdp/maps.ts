@@ -94,14 +94,19 @@ export function checkUpdate(flags: number, there: boolean): number {
 
 /** `array` and `percpu_array`: values by index, all there from the beginning. */
 export class ArrayMap extends XdpMap {
-  lookup(): number {
+  /** Where the place of {@link key} is, or -1 beyond the end. */
+  protected place(): number {
     const index = this.key.getUint32(0, true);
     return index < this.spec.maxEntries ? index * this.spec.valueSize : -1;
   }
 
+  lookup(): number {
+    return this.place();
+  }
+
   /** 0, -7 (E2BIG) for an index beyond the end, -17 (EEXIST) when it must be new, -22 (EINVAL) for an unknown flag. */
   update(flags: number): number {
-    const at = this.lookup();
+    const at = this.place();
     if (flags > UPDATE_EXISTING_ONLY) return -EINVAL;
     if (at < 0) return -E2BIG;
     const code = checkUpdate(flags, true);

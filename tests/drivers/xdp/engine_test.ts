@@ -17,7 +17,7 @@ import { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "../../../
 import { swapMac } from "../../../drivers/xdp/helpers.ts";
 import { RX_CHECKSUM_PARTIAL } from "../../../stack/device.ts";
 import { checksumHolds, Keep, segment } from "../frames.ts";
-import { tagged } from "./rows.ts";
+import { tagged } from "./run.ts";
 import { bytesOf, contextOf, roomHeld, run } from "./run.ts";
 
 const frame = tagged([]);
