@@ -10,19 +10,27 @@ import type { Device, TxFrame } from "../../../stack/device.ts";
 import { HeapGrowth } from "../../testing/heap_growth.ts";
 import { frameOf, kit } from "./rig.ts";
 
-/** Bytes of garbage a frame: small frames are copied by loops, longer ones by a view that the house allows. */
+/**
+ * Bytes of garbage a frame, in the best of ten windows: until V8 has compiled the path, which it does when it has time, numbers are
+ * boxed. Real garbage is in every window. Frames are small: longer ones are copied by a view that the house allows.
+ */
 async function garbage(from: Device, to: Device, tx: TxFrame): Promise<number> {
   const sink = { frame: () => {} };
-  const growth = new HeapGrowth();
-  for (let round = 0; round < 1000; round++) {
-    if (round === 800) growth.begin();
-    for (let i = 0; i < 200; i++) from.transmit(tx);
-    await Promise.resolve();
-    const got = to.receive(sink, 1000);
-    assert(got === 200, `${got}`);
-    if (round >= 800) growth.look(200);
+  let least = Infinity;
+  for (let window = 0; window < 10; window++) {
+    const growth = new HeapGrowth();
+    growth.begin();
+    for (let round = 0; round < 200; round++) {
+      for (let i = 0; i < 200; i++) from.transmit(tx);
+      await Promise.resolve();
+      const got = to.receive(sink, 1000);
+      assert(got === 200, `${got}`);
+      growth.look(200);
+    }
+    least = Math.min(least, growth.perCount);
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  return growth.perCount;
+  return least;
 }
 
 for (const programs of [0, 3]) {
