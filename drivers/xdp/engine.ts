@@ -42,12 +42,15 @@ export interface PortOptions {
 export interface TraceEvent {
   /** The port that the frame came in by. */
   port: XdpPort;
+  /** What the program returned, or what counts as that. */
   action: number;
   /** With the action REDIRECT: the interface's number. */
   target: number;
   /** The frame as the program left it. */
   memory: FrameMemory;
+  /** Where the frame begins in `memory`. */
   offset: number;
+  /** Bytes. */
   length: number;
   /** What the program threw, or null. */
   error: unknown;
@@ -103,7 +106,7 @@ class Ingress implements FrameSink {
       headStart = 0;
       tailEnd = slot.bytes.length;
     }
-    this.#engine.handle(this, memory, offset, length, headStart, tailEnd, flags, segmentSize);
+    this.#engine.handle(this.port, this.host, memory, offset, length, headStart, tailEnd, flags, segmentSize);
   }
 }
 
@@ -257,7 +260,8 @@ export class XdpEngine implements Disposable {
 
   /** Runs a port's program on a frame that may be changed, and does what it says. Called by ports. */
   handle(
-    ingress: Ingress,
+    port: XdpPort,
+    host: FrameSink | null,
     memory: FrameMemory,
     offset: number,
     length: number,
@@ -266,7 +270,6 @@ export class XdpEngine implements Disposable {
     flags: number,
     segmentSize: number,
   ): void {
-    const { port } = ingress;
     const context = this.#context;
     context.reset(memory, offset, offset + length, headStart, tailEnd);
     context.ifindex = port.ifindex;
@@ -287,8 +290,8 @@ export class XdpEngine implements Disposable {
       else target.send(memory, context.offset, size, flags, segmentSize);
     } else if (action === XDP_TX) port.send(memory, context.offset, size, flags, segmentSize);
     else if (action === XDP_PASS) {
-      if (ingress.host === null) port.counters.passedToNobody++;
-      else ingress.host.frame(memory, context.offset, size, flags, segmentSize);
+      if (host === null) port.counters.passedToNobody++;
+      else host.frame(memory, context.offset, size, flags, segmentSize);
     }
   }
 
