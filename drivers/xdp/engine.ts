@@ -34,7 +34,7 @@ export interface PortOptions {
   queue?: number;
   /** The program: a function, or what {@link XdpEngine.load} made. Default: none, all frames are passed. */
   program?: PortProgram | CountedProgram | null;
-  /** Takes the frames that are passed (`XDP_PASS`). Default: nobody, they are counted and lost. */
+  /** Takes the frames that are passed (`XDP_PASS`); what it throws is reported. Default: nobody, they are counted and lost. */
   host?: FrameSink;
 }
 
@@ -245,12 +245,20 @@ export class XdpEngine implements Disposable {
     else if (count >= 0) port.device.arm();
     else if (count === -ENODEV) {
       this.#remove(ingress);
-      this.#onGone?.(port);
+      this.#tellGone(port);
     } else {
       clearTimeout(ingress.retry);
       ingress.retry = setTimeout(() => this.#wake(ingress), DOWN_RETRY_MS);
     }
     return Math.max(0, count);
+  }
+
+  #tellGone(port: XdpPort): void {
+    try {
+      this.#onGone?.(port);
+    } catch (error) {
+      reportError(error);
+    }
   }
 
   readonly #onError = (error: unknown): void => {
@@ -291,7 +299,16 @@ export class XdpEngine implements Disposable {
     } else if (action === XDP_TX) port.send(memory, context.offset, size, flags, segmentSize);
     else if (action === XDP_PASS) {
       if (host === null) port.counters.passedToNobody++;
-      else host.frame(memory, context.offset, size, flags, segmentSize);
+      else this.#pass(host, memory, context.offset, size, flags, segmentSize);
+    }
+  }
+
+  /** A host's fault must not stop the ports. */
+  #pass(host: FrameSink, memory: FrameMemory, offset: number, length: number, flags: number, segmentSize: number): void {
+    try {
+      host.frame(memory, offset, length, flags, segmentSize);
+    } catch (error) {
+      reportError(error);
     }
   }
 
