@@ -46,6 +46,9 @@ export type { AddressInfo, ConnectionInfo, NeighborInfo, RouteInfo, StackStatist
 export type { PumpCounters } from "./stack/host/pump.ts";
 export { httpAgent, type NodeAddress, nodeSocket, type NodeSocketOptions, type NodeStream } from "./stack/host/node.ts";
 export { serve, type ServeHandler, type ServeInfo, type ServeOptions, type StackHttpServer } from "./stack/host/serve.ts";
+export { type RuntimeHook, useStack, type UseStackOptions } from "./runtime/use_stack.ts";
+export type { RuntimeStatistics } from "./runtime/hook.ts";
+export type { RuntimeTarget } from "./runtime/rule.ts";
 export type { TcpInfo, TcpOptions, TcpStatistics } from "./stack/tcp/types.ts";
 export type { CongestionControl, CongestionState } from "./stack/tcp/congestion.ts";
 export type { UdpOptions, UdpStatistics } from "./stack/udp/types.ts";
@@ -92,8 +95,32 @@ export { QemuStreamDevice } from "./drivers/qemu_stream.ts";
 export type { QemuAddress, QemuStreamOptions } from "./drivers/qemu_stream.ts";
 export { type DatagramEnd, QemuDatagramDevice, type QemuDatagramOptions } from "./drivers/qemu_datagram.ts";
 export { VhostUserDevice, type VhostUserOptions } from "./drivers/virtio/vhost_back_end.ts";
-export type { RingDevice } from "./drivers/virtio/ring_device.ts";
-export { Gateway, type GatewayOptions, type GatewayStatistics, type PortForward } from "./gateway/gateway.ts";
+export { RingDevice } from "./drivers/virtio/ring_device.ts";
+export { type VhostPortOptions, VhostUserPort } from "./drivers/virtio/vhost_front_end.ts";
+export { type Region, SharedMemory } from "./drivers/virtio/memory.ts";
+export { VirtioNetDevice } from "./drivers/virtio/net_device.ts";
+export { MmioDevice } from "./drivers/virtio/mmio_device.ts";
+export { PciDevice, type PciFunction } from "./drivers/virtio/pci_device.ts";
+export type { QueuePart, QueueRegisters } from "./drivers/virtio/queue_registers.ts";
+export type { RegisterFile } from "./drivers/virtio/register_file.ts";
+export type { InterruptTarget } from "./drivers/virtio/interrupts.ts";
+export type { ControlClient } from "./drivers/virtio/control_client.ts";
+export type { DmaRange } from "./drivers/virtio/dma_area.ts";
+export type { RingCounters } from "./drivers/virtio/ring_counters.ts";
+export type { DeviceQueue } from "./drivers/virtio/queue.ts";
+export type { Chain } from "./drivers/virtio/chain.ts";
+export { NetDriver } from "./drivers/virtio/net_driver.ts";
+export type { NetDriverOptions } from "./drivers/virtio/net_driver_options.ts";
+export { MmioTransport } from "./drivers/virtio/mmio_transport.ts";
+export { pciTransport, type PciTransportOptions } from "./drivers/virtio/pci_transport.ts";
+export { type QueueAddresses, VirtioError, type VirtioErrorCode, type VirtioTransport } from "./drivers/virtio/transport.ts";
+export { type FeatureName, featureNames, FEATURES } from "./drivers/virtio/features.ts";
+export { Net } from "./virtio_net/net.ts";
+export { type FrameDevice, Nic, type NicOptions } from "./virtio_net/nic.ts";
+export { AF_INET, type Endpoint, Interface, SOCK_DGRAM, SOCK_STREAM } from "./virtio_net/interface.ts";
+export { Config, Header } from "./virtio_net/layouts.ts";
+export { Gateway, type GatewayOptions, type GatewayStatistics } from "./gateway/gateway.ts";
+export type { PortForward } from "./gateway/forward.ts";
 export { type DhcpLease, type DhcpOptions, DhcpServer } from "./gateway/dhcp_server.ts";
 export {
   intercept,
@@ -105,3 +132,61 @@ export {
   type UNREACHABLE,
 } from "./stack/host/intercept.ts";
 export type { Descriptor, NamespaceReference, TunDescriptor } from "./drivers/linux_types.ts";
+export {
+  Bridge,
+  type BridgeInfo,
+  type EthtoolDrvinfo,
+  type ForwardingEntry,
+  IfReq,
+  InterfaceIoctls,
+  layout,
+} from "./drivers/linux_ioctl.ts";
+export type { Fields, FieldType, Structure, StructureValues, ValuesOf } from "./drivers/linux_ioctl.ts";
+export { NetFrame } from "./drivers/netdev/frame.ts";
+export { NetInterface } from "./drivers/netdev/interface.ts";
+export { ioctl as deviceIoctl } from "./drivers/netdev/ioctl.ts";
+export { IoctlData, type IoctlMemory, LocalMemory } from "./drivers/netdev/memory.ts";
+export { DeviceNameError } from "./drivers/netdev/names.ts";
+export { type Answer, NETDEV_TX_BUSY, NetDevice, type NetDeviceClass } from "./drivers/netdev/net_device.ts";
+export type { DeviceFailure, FailureReport, Operation, OperationName, Operations } from "./drivers/netdev/operations.ts";
+export { NetDevices, type NetDevicesOptions, type RegisterOptions, Registration } from "./drivers/netdev/registry.ts";
+export { type Counted, procNetDev, type Statistics64, type StatisticsName } from "./drivers/netdev/statistics.ts";
+export { devices as deviceTable, DeviceTable, type IoctlDevice } from "./drivers/netdev/table.ts";
+export { LoopbackDevice, RESET_STATS } from "./drivers/loopback/loopback.ts";
+export { NetkitDevice } from "./drivers/netkit/device.ts";
+export { type Join, joinDevices } from "./drivers/netkit/join.ts";
+export { createKernelNetkit } from "./drivers/netkit/kernel.ts";
+export { type FrameMarks, NetkitMeta } from "./drivers/netkit/meta.ts";
+export {
+  attachNetkit,
+  type AttachOptions,
+  createNetkit,
+  detachNetkit,
+  linkNetkit,
+  type Netkit,
+  NetkitLink,
+  type NetkitTarget,
+  queryNetkit,
+} from "./drivers/netkit/netkit.ts";
+export {
+  BPF_NETKIT_PEER,
+  BPF_NETKIT_PRIMARY,
+  NETKIT_DEVICE_PAIR,
+  NETKIT_DEVICE_SINGLE,
+  NETKIT_DROP,
+  NETKIT_L2,
+  NETKIT_L3,
+  NETKIT_NEXT,
+  NETKIT_PASS,
+  NETKIT_REDIRECT,
+  NETKIT_SCRUB_DEFAULT,
+  NETKIT_SCRUB_NONE,
+  type NetkitChange,
+  type NetkitOptions,
+  type NetkitPeerOptions,
+} from "./drivers/netkit/options.ts";
+export type { NetkitProgram, Position, ProgramLink } from "./drivers/netkit/programs.ts";
+export { NetkitQueue } from "./drivers/netkit/queue.ts";
+export { superviseIoctls, type SuperviseOptions } from "./drivers/supervisor/supervise.ts";
+export { SupervisedProcess } from "./drivers/supervisor/supervised_process.ts";
+export type { IoctlFailure, SupervisorStatistics } from "./drivers/supervisor/answering.ts";

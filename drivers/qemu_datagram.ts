@@ -5,6 +5,7 @@
  */
 import { EAGAIN, EMSGSIZE, ENODEV } from "../stack/codes.ts";
 import { type Device, type DeviceCapabilities, FrameMemory, type FrameSink, type TxFrame } from "../stack/device.ts";
+import { tryParseAddress } from "../stack/wire/address.ts";
 import { copyBytes } from "../stack/wire/copy.ts";
 import { checkQemuOptions } from "./qemu_stream.ts";
 
@@ -12,6 +13,8 @@ const FRAME_MAX = 65_535;
 /** Frames that wait, in each direction. */
 const QUEUE = 256;
 const SLOT = 2048;
+/** After an error of the socket, in milliseconds. */
+const RETRY_MS = 10;
 
 /** An end of a datagram wire: a unix socket's path, or an address and port. */
 export type DatagramEnd = { readonly path: string } | { readonly hostname?: string; readonly port: number };
@@ -30,6 +33,12 @@ export interface QemuDatagramOptions {
   readonly mac?: string | Uint8Array;
 }
 
+/**
+ * Deno's unix datagram sockets do one thing at a time, and ours always waits for frames: what it sends goes by a second socket,
+ * whose file stands beside the first. QEMU doesn't ask who sends; another one of our devices does, and knows this name.
+ */
+const SENDER = ".out";
+
 function addressOf(end: DatagramEnd): Deno.Addr {
   if ("path" in end) return { transport: "unixpacket", path: end.path };
   return { transport: "udp", hostname: end.hostname ?? "127.0.0.1", port: end.port };
@@ -38,6 +47,15 @@ function addressOf(end: DatagramEnd): Deno.Addr {
 function sameAddress(a: Deno.Addr, b: Deno.Addr): boolean {
   if ("path" in a) return "path" in b && a.path === b.path;
   return "hostname" in a && "hostname" in b && a.hostname === b.hostname && a.port === b.port;
+}
+
+function closeWithFile(socket: Deno.DatagramConn): void {
+  const { addr } = socket;
+  socket.close();
+  if (!("path" in addr)) return;
+  try {
+    Deno.removeSync(addr.path as string);
+  } catch { /* somebody else has done it, or may do it only */ }
 }
 
 /**
@@ -56,18 +74,25 @@ export class QemuDatagramDevice implements Device, Disposable {
   readonly mac: Uint8Array;
   readonly capabilities: DeviceCapabilities = { rxChecksum: false, txChecksum: false, txSegmentation: 0, rxFrame: FRAME_MAX };
   readonly #socket: Deno.DatagramConn;
+  /** The same one, or the one that sends. */
+  readonly #sender: Deno.DatagramConn;
   readonly #remote: Deno.Addr;
+  /** Who else sends for the other end. */
+  readonly #remoteSender: Deno.Addr;
+  /** Frames to be sent: each has to wait for the one before. */
+  readonly #out: Uint8Array[] = [];
   /** What came and was not yet taken: slots in a ring. */
   readonly #in = new FrameMemory(QUEUE * SLOT);
   readonly #lengths = new Int32Array(QUEUE);
   #first = 0;
   #count = 0;
   readonly #buffer = new Uint8Array(FRAME_MAX);
-  #sending = 0;
+  #sending = false;
   #full = false;
   #wake: (() => void) | null = null;
   #armed = false;
   #closed = false;
+  #retry: ReturnType<typeof setTimeout> | null = null;
   readonly #counters = {
     rxFrames: 0,
     rxBytes: 0,
@@ -87,21 +112,35 @@ export class QemuDatagramDevice implements Device, Disposable {
     this.name = options.name ?? "qemu0";
     this.mtu = options.mtu ?? 1500;
     this.mac = mac;
-    this.#remote = addressOf(options.remote);
+    const remote = this.#remote = addressOf(options.remote);
+    this.#remoteSender = "path" in remote ? { transport: "unixpacket", path: `${remote.path}${SENDER}` } : remote;
     const local = addressOf(options.local);
-    this.#socket = "path" in local
-      ? listen({ transport: "unixpacket", path: local.path })
-      : listen({ transport: "udp", hostname: (local as Deno.NetAddr).hostname, port: (local as Deno.NetAddr).port });
+    if ("path" in local) {
+      this.#socket = listen({ transport: "unixpacket", path: local.path as string });
+      try {
+        this.#sender = listen({ transport: "unixpacket", path: `${local.path}${SENDER}` });
+      } catch (error) {
+        closeWithFile(this.#socket);
+        throw error;
+      }
+    } else {
+      const { hostname, port } = local as Deno.NetAddr;
+      this.#socket = this.#sender = listen({ transport: "udp", hostname, port });
+    }
     this.#receiveAll();
   }
 
-  /** @throws {TypeError | RangeError} for impossible options; {@link Deno.errors.NotSupported} without `--unstable-net` */
+  /** Opens the sockets. @throws {TypeError | RangeError} for impossible options; {@link Deno.errors.NotSupported} without `--unstable-net` */
   static open(options: QemuDatagramOptions): QemuDatagramDevice {
     const mac = checkQemuOptions(options);
     if ((options.mtu ?? 1500) > 1500) throw new RangeError(`mtu must be 68 to 1500 bytes: ${options.mtu}`);
     for (const end of [options.local, options.remote]) {
       if (typeof end !== "object" || end === null || !("path" in end || "port" in end)) {
         throw new TypeError("local and remote need a path or a port each");
+      }
+      // Who sends is known by the address, and a name is none.
+      if (!("path" in end) && tryParseAddress(end.hostname ?? "127.0.0.1") === null) {
+        throw new TypeError(`hostname must be an IPv4 address: ${end.hostname}`);
       }
     }
     const listen = (Deno as { listenDatagram?: typeof Deno.listenDatagram }).listenDatagram;
@@ -122,11 +161,11 @@ export class QemuDatagramDevice implements Device, Disposable {
       } catch {
         if (this.#closed) return;
         // A peer that isn't there shows itself here too; the next datagram is as good as ever.
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise<void>((resolve) => this.#retry = setTimeout(resolve, RETRY_MS));
         continue;
       }
       const [bytes, from] = received;
-      if (!sameAddress(from, this.#remote)) this.#counters.rxForeign++;
+      if (!sameAddress(from, this.#remote) && !sameAddress(from, this.#remoteSender)) this.#counters.rxForeign++;
       else if (bytes.length < 14 || bytes.length > SLOT) this.#counters.rxBadLength++;
       else if (this.#count === QUEUE) this.#counters.rxDropped++;
       else this.#keep(bytes);
@@ -177,7 +216,7 @@ export class QemuDatagramDevice implements Device, Disposable {
     if (this.#closed) return ENODEV;
     const size = frame.size;
     if (size > FRAME_MAX) return EMSGSIZE;
-    if (this.#sending === QUEUE) {
+    if (this.#out.length === QUEUE) {
       this.#counters.txFull++;
       this.#full = true;
       return EAGAIN;
@@ -185,31 +224,36 @@ export class QemuDatagramDevice implements Device, Disposable {
     // The socket keeps what it is given until it is sent.
     const bytes = new Uint8Array(size);
     frame.copyTo(bytes, 0);
-    this.#send(bytes);
+    this.#out.push(bytes);
+    if (!this.#sending) this.#sendAll();
     return 0;
   }
 
-  async #send(bytes: Uint8Array): Promise<void> {
-    this.#sending++;
-    try {
-      await this.#socket.send(bytes, this.#remote);
-      this.#counters.txFrames++;
-      this.#counters.txBytes += bytes.length;
-    } catch {
-      this.#counters.txErrors++;
+  async #sendAll(): Promise<void> {
+    this.#sending = true;
+    for (let bytes = this.#out.shift(); bytes !== undefined && !this.#closed; bytes = this.#out.shift()) {
+      try {
+        await this.#sender.send(bytes, this.#remote);
+        this.#counters.txFrames++;
+        this.#counters.txBytes += bytes.length;
+      } catch {
+        this.#counters.txErrors++;
+      }
+      if (!this.#full) continue;
+      this.#full = false;
+      this.#wake?.();
     }
-    this.#sending--;
-    if (!this.#full) return;
-    this.#full = false;
-    this.#wake?.();
+    this.#sending = false;
   }
 
-  /** Ends it for good. A second call does nothing. */
+  /** Ends it for good, and takes the sockets' files away. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#wake = null;
-    this.#socket.close();
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    closeWithFile(this.#socket);
+    if (this.#sender !== this.#socket) closeWithFile(this.#sender);
   }
 
   /** {@link close}. */

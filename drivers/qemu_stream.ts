@@ -67,9 +67,11 @@ export class QemuStreamDevice implements Device, Disposable {
   #spare = new Uint8Array(BUFFER);
   #filled = 0;
   #writing = false;
-  #conn: Deno.Conn | null = null;
+  #conn: Deno.TcpConn | Deno.UnixConn | null = null;
   #reading = false;
+  /** Of the socket that isn't there yet, or of a listener that failed. */
   #retry: ReturnType<typeof setTimeout> | null = null;
+  #referenced = true;
   #wake: (() => void) | null = null;
   #armed = false;
   #full = false;
@@ -129,13 +131,13 @@ export class QemuStreamDevice implements Device, Disposable {
 
   async #accept(listener: Deno.Listener<Deno.UnixConn> | Deno.TcpListener): Promise<void> {
     while (!this.#closed) {
-      let conn: Deno.Conn;
+      let conn: Deno.TcpConn | Deno.UnixConn;
       try {
         conn = await listener.accept();
-      } catch (error) {
-        if (this.#closed || error instanceof Deno.errors.BadResource) return;
+      } catch {
+        if (this.#closed) return;
         // One connection that failed, or too many open files: the next one may go better.
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await new Promise<void>((resolve) => this.#later(resolve));
         continue;
       }
       if (this.#closed || this.#conn !== null) {
@@ -146,7 +148,6 @@ export class QemuStreamDevice implements Device, Disposable {
   }
 
   readonly #dial = async (): Promise<void> => {
-    this.#retry = null;
     const options = this.#options;
     try {
       const conn = "path" in options
@@ -160,36 +161,54 @@ export class QemuStreamDevice implements Device, Disposable {
   };
 
   #redial(): void {
-    if (!this.#closed && this.#options.connect === true) this.#retry ??= setTimeout(this.#dial, RETRY_MS);
+    if (!this.#closed && this.#options.connect === true && this.#retry === null) this.#later(this.#dial);
   }
 
-  #use(conn: Deno.Conn): void {
+  #later(callback: () => void): void {
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      callback();
+    }, RETRY_MS);
+    if (!this.#referenced) Deno.unrefTimer(this.#retry as unknown as number);
+  }
+
+  #use(conn: Deno.TcpConn | Deno.UnixConn): void {
     this.#counters.connections++;
     this.#conn = conn;
+    // What was meant for the machine before is none of this one's business.
     this.#begin = this.#end = this.#filled = 0;
+    this.#full = false;
+    if (!this.#referenced) conn.unref();
     this.#read(conn);
     this.#wake?.();
   }
 
   /** Reads once more; `receive` asks again when it has taken what came. */
-  async #read(conn: Deno.Conn): Promise<void> {
+  async #read(conn: Deno.TcpConn | Deno.UnixConn): Promise<void> {
     if (this.#reading) return;
     this.#reading = true;
     const { bytes } = this.#in;
-    bytes.copyWithin(0, this.#begin, this.#end);
+    if (this.#begin > 0) bytes.copyWithin(0, this.#begin, this.#end);
     this.#end -= this.#begin;
     this.#begin = 0;
     const count = await conn.read(bytes.subarray(this.#end)).catch(() => null);
     this.#reading = false;
-    if (this.#conn !== conn) return;
+    if (this.#conn !== conn) {
+      // The next machine came while this read was still being given up.
+      if (this.#conn !== null) this.#read(this.#conn);
+      return;
+    }
     if (count === null) return this.#lose(conn);
     this.#end += count;
     this.#ring();
   }
 
-  #lose(conn: Deno.Conn): void {
+  #lose(conn: Deno.TcpConn | Deno.UnixConn): void {
     if (this.#conn !== conn) return;
     this.#conn = null;
+    // Also so that a length that no frame has isn't found again, and again.
+    this.#begin = this.#end = this.#filled = 0;
+    this.#full = false;
     conn.close();
     this.#wake?.();
     this.#redial();
@@ -305,15 +324,41 @@ export class QemuStreamDevice implements Device, Disposable {
     } finally {
       this.#writing = false;
     }
+    // For the machine that came while the last one's bytes were still being given up.
+    if (this.#filled > 0 && this.#conn !== null && this.#conn !== conn) this.#write();
   }
 
-  /** Ends it for good, and takes the socket's file away. A second call does nothing. */
+  /** Lets the wait for the machine keep the process alive, as it does at first. */
+  ref(): void {
+    this.#reference(true);
+  }
+
+  /** Lets the process end although the device is open. */
+  unref(): void {
+    this.#reference(false);
+  }
+
+  #reference(on: boolean): void {
+    this.#referenced = on;
+    if (on) {
+      this.#listener?.ref();
+      this.#conn?.ref();
+      if (this.#retry !== null) Deno.refTimer(this.#retry as unknown as number);
+    } else {
+      this.#listener?.unref();
+      this.#conn?.unref();
+      if (this.#retry !== null) Deno.unrefTimer(this.#retry as unknown as number);
+    }
+  }
+
+  /** Ends it for good; Deno takes the socket's file away a moment later. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#conn?.close();
+    const conn = this.#conn;
     this.#conn = null;
+    conn?.close();
     this.#wake = null;
     this.#listener?.close();
   }

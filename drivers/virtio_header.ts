@@ -60,11 +60,17 @@ export function putTxHeader(view: DataView, at: number, frame: TxFrame, ipOffset
   const version = head.getUint8(frame.offset + ipOffset) >> 4;
   if (version !== 4 && version !== 6) return false;
   // A segmented CWR may stand in the first segment only: the kernel has to be told (RFC 3168 6.1.2).
-  const cwr = (head.getUint8(frame.offset + frame.checksumStart + 13) & 0x80) !== 0 ? VIRTIO_NET_HDR_GSO_ECN : 0;
+  const cwr = hasCwr(frame) ? VIRTIO_NET_HDR_GSO_ECN : 0;
   view.setUint8(at + 1, (version === 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6) | cwr);
   view.setUint16(at + 2, frame.segmentHeaderLength, true);
   view.setUint16(at + 4, frame.segmentSize, true);
   return true;
+}
+
+/** True if a frame to be cut into TCP segments carries CWR: then whoever cuts it has to know of ECN. */
+export function hasCwr(frame: TxFrame): boolean {
+  const at = frame.checksumStart + 13;
+  return frame.checksumStart >= 0 && at < frame.length && (frame.memory.view.getUint8(frame.offset + at) & 0x80) !== 0;
 }
 
 /** Where the IP header of an Ethernet frame begins, behind up to two tags. */

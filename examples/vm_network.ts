@@ -146,6 +146,17 @@ function start(): { gateway: Gateway; qemu: string | null } {
   }
 }
 
+/** A process that was killed leaves its socket's file: nobody listens there any more. */
+async function removeDeadSocket(): Promise<void> {
+  if (flag("connect") || text("tap") !== undefined || text("dgram") !== undefined) return;
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) Deno.removeSync(path);
+  }
+}
+
+await removeDeadSocket();
 const { gateway, qemu } = start();
 serve(gateway.stack.listen({ port: 80 }), httpServices);
 for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, () => gateway.close());

@@ -49,6 +49,10 @@ export interface DhcpRequest {
   readonly mac: Uint8Array;
   /** What tells clients apart: the client identifier, or the hardware address. */
   readonly client: string;
+  /** The client identifier as it came; empty for none. */
+  readonly clientId: Uint8Array;
+  /** The relay agent's address; 0 for none. */
+  readonly relayKey: number;
   readonly requestedKey: number;
   readonly serverKey: number;
   readonly hostname: string;
@@ -58,12 +62,8 @@ function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-/** Reads a client's message; null for what is none. Never throws. */
-export function parseRequest(bytes: Uint8Array): DhcpRequest | null {
-  if (bytes.length < FIXED) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  // A request, of Ethernet.
-  if (bytes[0] !== 1 || bytes[1] !== 1 || bytes[2] !== 6 || view.getUint32(236) !== COOKIE) return null;
+/** The options by number; null if one is cut off. */
+function parseOptions(bytes: Uint8Array): Map<number, Uint8Array> | null {
   const options = new Map<number, Uint8Array>();
   for (let at = FIXED; at < bytes.length && bytes[at] !== OPTION_END;) {
     if (bytes[at] === 0) {
@@ -75,24 +75,41 @@ export function parseRequest(bytes: Uint8Array): DhcpRequest | null {
     if (!options.has(bytes[at])) options.set(bytes[at], bytes.slice(at + 2, at + 2 + bytes[at + 1]));
     at += 2 + bytes[at + 1];
   }
-  const type = options.get(OPTION_TYPE);
-  if (type?.length !== 1) return null;
+  return options;
+}
+
+/** What of a client's name may be shown to people: a terminal obeys other characters. */
+function plainName(bytes: Uint8Array | undefined): string {
+  return new TextDecoder().decode(bytes ?? new Uint8Array()).replace(/[^A-Za-z0-9._-]/g, "").slice(0, 63);
+}
+
+/** Reads a client's message; null for what is none. Never throws. */
+export function parseRequest(bytes: Uint8Array): DhcpRequest | null {
+  if (bytes.length < FIXED) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  // A request, of Ethernet.
+  if (bytes[0] !== 1 || bytes[1] !== 1 || bytes[2] !== 6 || view.getUint32(236) !== COOKIE) return null;
+  const options = parseOptions(bytes);
+  const type = options?.get(OPTION_TYPE);
+  if (!options || type?.length !== 1) return null;
   const address = (option: number): number => {
     const value = options.get(option);
     return value?.length === 4 ? new DataView(value.buffer).getInt32(0) : 0;
   };
   const mac = bytes.slice(28, 34);
-  const client = options.get(OPTION_CLIENT);
+  const clientId = options.get(OPTION_CLIENT) ?? new Uint8Array();
   return {
     type: type[0],
     xid: view.getUint32(4),
     flags: view.getUint16(10),
     clientKey: view.getInt32(12),
     mac,
-    client: client === undefined || client.length < 2 ? `1:${hex(mac)}` : `id:${hex(client)}`,
+    client: clientId.length < 2 ? `1:${hex(mac)}` : `id:${hex(clientId)}`,
+    clientId,
+    relayKey: view.getInt32(24),
     requestedKey: address(OPTION_REQUESTED),
     serverKey: address(OPTION_SERVER),
-    hostname: new TextDecoder().decode(options.get(OPTION_HOSTNAME) ?? new Uint8Array()),
+    hostname: plainName(options.get(OPTION_HOSTNAME)),
   };
 }
 
@@ -106,6 +123,10 @@ export function buildReply(request: DhcpRequest, type: number, yourKey: number, 
     const bytes = encode(value);
     out.push(option, bytes.length, ...bytes);
   }
+  //= rfc6842#3
+  // If the 'client identifier' option is present in a message received from a client, the server MUST return the 'client
+  // identifier' option, unaltered, in its response message.
+  if (request.clientId.length > 0) out.push(OPTION_CLIENT, request.clientId.length, ...request.clientId);
   out.push(OPTION_END);
   const reply = new Uint8Array(Math.max(SIZE_MIN, FIXED + out.length));
   const view = new DataView(reply.buffer);
@@ -114,6 +135,7 @@ export function buildReply(request: DhcpRequest, type: number, yourKey: number, 
   view.setUint16(10, request.flags);
   view.setInt32(12, type === ACK ? request.clientKey : 0);
   view.setInt32(16, yourKey);
+  view.setInt32(24, request.relayKey);
   reply.set(request.mac, 28);
   view.setUint32(236, COOKIE);
   reply.set(out, FIXED);

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { NetStack } from "../stack/host/net_stack.ts";
+import { layersOf, type NetStack } from "../stack/host/net_stack.ts";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
-import { broadcastOf, formatKey, maskOf, parseAddress, parsePrefix } from "../stack/wire/address.ts";
+import { broadcastOf, formatKey, isUnicast, maskOf, parseAddress, parsePrefix } from "../stack/wire/address.ts";
 import * as m from "./dhcp_message.ts";
 
 /** Most leases, whatever the range's size is. */
@@ -13,12 +13,13 @@ export const LEASES_MAX = 4096;
 /** An address that was offered is kept for so long, in milliseconds; one that somebody else has, for longer. */
 const OFFER_MS = 60_000;
 const DECLINED_MS = 600_000;
+const BROADCAST = "255.255.255.255";
 
 /** Options of a {@link DhcpServer}. */
 export interface DhcpOptions {
   /** The server's own address with its prefix length: "10.0.2.2/24". It is the router and the name server too, unless told otherwise. */
   address: string;
-  /** First and last address to give out. Default: the 15th of the network to the last but one. */
+  /** First and last address to give out. Default: the 15th of the network (if it is so large) to the last but one. */
   range?: readonly [string, string];
   /** Router; null for none. */
   router?: string | null;
@@ -34,18 +35,27 @@ export interface DhcpOptions {
 
 /** An address that is given out. */
 export interface DhcpLease {
+  /** The address. */
   readonly address: string;
   /** The client's identifier, or its MAC address. */
   readonly client: string;
+  /** What the client calls itself; may be empty. */
   readonly hostname: string;
   /** When it ends: milliseconds since 1970. */
   readonly expiresAt: number;
+}
+
+/** An answer that is to be sent. */
+interface Answer {
+  readonly type: number;
+  readonly bytes: Uint8Array;
 }
 
 interface Lease {
   key: number;
   client: string;
   hostname: string;
+  /** On the stack's clock. */
   expiresAt: number;
   bound: boolean;
 }
@@ -60,19 +70,37 @@ export class DhcpServer implements Disposable {
   readonly #options: [number, m.OptionValue][];
   readonly #byClient = new Map<string, Lease>();
   readonly #byKey = new Map<number, Lease>();
-  readonly #counters = { received: 0, malformed: 0, offers: 0, acks: 0, naks: 0, declined: 0, exhausted: 0 };
+  readonly #counters = {
+    received: 0,
+    malformed: 0,
+    offers: 0,
+    acks: 0,
+    naks: 0,
+    declined: 0,
+    released: 0,
+    informed: 0,
+    /** Of no type that a client sends, or for another server. */
+    ignored: 0,
+    /** No address was free. */
+    exhausted: 0,
+  };
+  readonly #now: () => number;
+  readonly #tell: (callback: () => void) => void;
   readonly #onLease: ((lease: DhcpLease) => void) | undefined;
 
   /**
+   * Gives out addresses from now on.
+   *
    * @param onLease told when a client has got an address
    * @throws {TypeError | RangeError} for impossible options; {Deno.errors.AddrInUse} when port 67 is taken
    */
   constructor(stack: NetStack, options: DhcpOptions, onLease?: (lease: DhcpLease) => void) {
     const { key, prefixLength } = parsePrefix(options.address);
+    if (prefixLength > 30) throw new RangeError(`${options.address} has no address to give out`);
     const broadcast = broadcastOf(key, prefixLength) >>> 0;
     const network = (key & maskOf(prefixLength)) >>> 0;
     const range = options.range?.map((text) => parseAddress(text) >>> 0);
-    this.#first = range?.[0] ?? Math.min(network + 15, broadcast - 1);
+    this.#first = range?.[0] ?? (network + 15 < broadcast - 1 ? network + 15 : network + 1);
     this.#last = range?.[1] ?? broadcast - 1;
     if (!(this.#first > network && this.#first <= this.#last && this.#last < broadcast)) {
       throw new RangeError(
@@ -86,6 +114,12 @@ export class DhcpServer implements Disposable {
     this.#serverKey = key;
     this.#leaseMs = leaseSeconds * 1000;
     this.#onLease = onLease;
+    if (options.domain !== undefined && !/^[A-Za-z0-9._-]{1,253}$/.test(options.domain)) {
+      throw new TypeError(`domain must be a name: ${options.domain}`);
+    }
+    const { pump } = layersOf(stack);
+    this.#now = () => pump.clock.now();
+    this.#tell = (callback) => pump.callUser(callback);
     this.#options = [[m.OPTION_MASK, [maskOf(prefixLength)]], [m.OPTION_BROADCAST, [broadcast | 0]]];
     const router = options.router === undefined ? formatKey(key) : options.router;
     if (router !== null) this.#options.push([m.OPTION_ROUTER, [parseAddress(router)]]);
@@ -100,20 +134,47 @@ export class DhcpServer implements Disposable {
   async #serve(): Promise<void> {
     try {
       for await (const [bytes, from] of this.#socket) {
-        const answer = this.#answer(bytes);
+        const request = this.#parse(bytes);
+        const answer = request === null ? null : this.#answer(request);
         if (answer === null) continue;
-        // A client that has its address can be reached there; the others hear broadcasts only.
-        const hostname = from.hostname === "0.0.0.0" ? "255.255.255.255" : from.hostname;
-        await this.#socket.send(answer, { transport: "udp", hostname, port: 68 }).catch(() => {});
+        const hostname = this.#destination(request!, answer.type, from.hostname);
+        await this.#socket.send(answer.bytes, { transport: "udp", hostname, port: 68 }).catch(() => {});
       }
     } catch { /* the stack has ended */ }
   }
 
-  #answer(bytes: Uint8Array): Uint8Array | null {
+  #parse(bytes: Uint8Array): m.DhcpRequest | null {
     this.#counters.received++;
     const request = m.parseRequest(bytes);
-    if (request === null) {
-      this.#counters.malformed++;
+    if (request === null) this.#counters.malformed++;
+    return request;
+  }
+
+  /** Where an answer goes. There are no relay agents on this link, and who claims to be one is answered as a client. */
+  #destination(request: m.DhcpRequest, type: number, from: string): string {
+    //= rfc2131#4.1
+    // In all cases, when 'giaddr' is zero, the server broadcasts any DHCPNAK messages to 0xffffffff.
+    if (type === m.NAK) return BROADCAST;
+    //= rfc2131#4.1
+    // If the 'giaddr' field is zero and the 'ciaddr' field is nonzero, then the server unicasts DHCPOFFER and DHCPACK messages to
+    // the address in 'ciaddr'.
+    if (request.clientKey !== 0) return isUnicast(request.clientKey) ? formatKey(request.clientKey) : BROADCAST;
+    // Some clients leave it out when they ask for parameters only.
+    if (request.type === m.INFORM && from !== "0.0.0.0") return from;
+    //= rfc2131#4.1 type=exception reason=a client without an address is asked to hear broadcasts; all of them do (as the RFC allows)
+    // If the broadcast bit is not set and 'giaddr' is zero and 'ciaddr' is zero, then the server unicasts DHCPOFFER and DHCPACK
+    // messages to the client's hardware address and 'yiaddr' address.
+    return BROADCAST;
+  }
+
+  #answer(request: m.DhcpRequest): Answer | null {
+    //= rfc2131#4.3.2
+    // If the DHCPREQUEST message contains a 'server identifier' option, the message is in response to a DHCPOFFER message.
+    if (request.serverKey !== 0 && request.serverKey !== this.#serverKey) {
+      this.#counters.ignored++;
+      const lease = this.#byClient.get(request.client);
+      // It has chosen another server.
+      if (request.type === m.REQUEST && lease?.bound === false) this.#forget(lease);
       return null;
     }
     switch (request.type) {
@@ -127,9 +188,12 @@ export class DhcpServer implements Disposable {
       case m.RELEASE:
         this.#release(request);
         return null;
-      case m.INFORM:
-        return m.buildReply(request, m.ACK, 0, [[m.OPTION_SERVER, [this.#serverKey]], ...this.#options]);
+      case m.INFORM: {
+        this.#counters.informed++;
+        return { type: m.ACK, bytes: m.buildReply(request, m.ACK, 0, [[m.OPTION_SERVER, [this.#serverKey]], ...this.#options]) };
+      }
     }
+    this.#counters.ignored++;
     return null;
   }
 
@@ -144,34 +208,34 @@ export class DhcpServer implements Disposable {
     ];
   }
 
-  #offer(request: m.DhcpRequest): Uint8Array | null {
+  #offer(request: m.DhcpRequest): Answer | null {
     const lease = this.#find(request);
     if (lease === null) {
       this.#counters.exhausted++;
       return null;
     }
     this.#counters.offers++;
-    return m.buildReply(request, m.OFFER, lease.key, this.#leaseOptions());
+    return { type: m.OFFER, bytes: m.buildReply(request, m.OFFER, lease.key, this.#leaseOptions()) };
   }
 
-  #acknowledge(request: m.DhcpRequest): Uint8Array | null {
-    // It has chosen another server.
-    if (request.serverKey !== 0 && request.serverKey !== this.#serverKey) {
-      const lease = this.#byClient.get(request.client);
-      if (lease?.bound === false) this.#forget(lease);
-      return null;
-    }
+  #acknowledge(request: m.DhcpRequest): Answer | null {
     const wanted = request.requestedKey !== 0 ? request.requestedKey : request.clientKey;
-    const lease = this.#find(request);
-    if (lease === null || lease.key !== wanted) {
+    const known = this.#byClient.get(request.client);
+    //= rfc2131#4.3.2 type=exception reason=this is the link's only server, and leases are forgotten when it starts anew: a client that asks for an address that is free gets it
+    // If the DHCP server has no record of this client, then it MUST remain silent
+    const right = known === undefined ? this.#usable(wanted) : known.key === wanted;
+    const lease = right ? this.#find(request) : null;
+    if (lease === null) {
       this.#counters.naks++;
-      return m.buildReply(request, m.NAK, 0, [[m.OPTION_SERVER, [this.#serverKey]]]);
+      return { type: m.NAK, bytes: m.buildReply(request, m.NAK, 0, [[m.OPTION_SERVER, [this.#serverKey]]]) };
     }
     lease.bound = true;
-    lease.expiresAt = Date.now() + this.#leaseMs;
+    lease.expiresAt = this.#now() + this.#leaseMs;
+    if (request.hostname !== "") lease.hostname = request.hostname;
     this.#counters.acks++;
-    this.#onLease?.(shown(lease));
-    return m.buildReply(request, m.ACK, lease.key, this.#leaseOptions());
+    const shown = this.#shown(lease);
+    this.#tell(() => this.#onLease?.(shown));
+    return { type: m.ACK, bytes: m.buildReply(request, m.ACK, lease.key, this.#leaseOptions()) };
   }
 
   #usable(key: number): boolean {
@@ -179,7 +243,7 @@ export class DhcpServer implements Disposable {
     if (address < this.#first || address > this.#last || key === this.#serverKey) return false;
     const lease = this.#byKey.get(key);
     if (lease === undefined) return true;
-    if (lease.expiresAt > Date.now()) return false;
+    if (lease.expiresAt > this.#now()) return false;
     this.#forget(lease);
     return true;
   }
@@ -189,7 +253,7 @@ export class DhcpServer implements Disposable {
     const { client, hostname } = request;
     const known = this.#byClient.get(client);
     if (known !== undefined) {
-      known.expiresAt = Math.max(known.expiresAt, Date.now() + OFFER_MS);
+      known.expiresAt = Math.max(known.expiresAt, this.#now() + OFFER_MS);
       return known;
     }
     const wanted = request.requestedKey !== 0 ? request.requestedKey : request.clientKey;
@@ -199,7 +263,7 @@ export class DhcpServer implements Disposable {
       if (address - this.#first >= LEASES_MAX) break;
     }
     if (key === 0 || this.#byKey.size >= LEASES_MAX) return null;
-    const lease: Lease = { key, client, hostname: hostname.slice(0, 63), expiresAt: Date.now() + OFFER_MS, bound: false };
+    const lease: Lease = { key, client, hostname, expiresAt: this.#now() + OFFER_MS, bound: false };
     this.#byClient.set(client, lease);
     this.#byKey.set(key, lease);
     return lease;
@@ -218,17 +282,26 @@ export class DhcpServer implements Disposable {
     this.#byClient.delete(request.client);
     lease.client = "";
     lease.bound = false;
-    lease.expiresAt = Date.now() + DECLINED_MS;
+    lease.expiresAt = this.#now() + DECLINED_MS;
   }
 
   #release(request: m.DhcpRequest): void {
     const lease = this.#byClient.get(request.client);
-    if (lease !== undefined && lease.key === request.clientKey) this.#forget(lease);
+    if (lease === undefined || lease.key !== request.clientKey) return;
+    this.#counters.released++;
+    this.#forget(lease);
+  }
+
+  #shown(lease: Lease): DhcpLease {
+    const { client, hostname } = lease;
+    return { address: formatKey(lease.key), client, hostname, expiresAt: Date.now() + lease.expiresAt - this.#now() };
   }
 
   /** The addresses that are given out. */
   get leases(): DhcpLease[] {
-    return [...this.#byKey.values()].filter((lease) => lease.bound && lease.expiresAt > Date.now()).map(shown);
+    return [...this.#byKey.values()].filter((lease) => lease.bound && lease.expiresAt > this.#now()).map((lease) =>
+      this.#shown(lease)
+    );
   }
 
   /** Messages, by what they were and what was answered. */
@@ -240,8 +313,4 @@ export class DhcpServer implements Disposable {
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
   }
-}
-
-function shown(lease: Lease): DhcpLease {
-  return { address: formatKey(lease.key), client: lease.client, hostname: lease.hostname, expiresAt: lease.expiresAt };
 }

@@ -4,38 +4,27 @@
  *
  * @module
  */
-import { createSocket, type Socket } from "node:dgram";
 import type { Device } from "../stack/device.ts";
 import { intercept, type InterceptedConnection, type InterceptedDatagrams, type Interception } from "../stack/host/intercept.ts";
 import { NetStack } from "../stack/host/net_stack.ts";
 import type { TcpOptions } from "../stack/tcp/types.ts";
-import { parsePrefix } from "../stack/wire/address.ts";
+import { parsePrefix, tryParseAddress } from "../stack/wire/address.ts";
 import { type DhcpLease, type DhcpOptions, DhcpServer } from "./dhcp_server.ts";
+import { Dialer } from "./dialer.ts";
+import { checkForward, type ForwardOwner, type OpenForward, openForward, type PortForward } from "./forward.ts";
 import { Policy } from "./policy.ts";
 import { relay } from "./tcp_relay.ts";
 import { UdpRelay } from "./udp_relay.ts";
 
 /** Datagram flows that may be open; the one that was quiet for longest makes room. */
 export const UDP_FLOWS_MAX = 1024;
-/** Connections that are carried at once; more are refused. */
+/** Connections that are carried at once; who wants more gets no answer, and asks again. */
 export const TCP_FLOWS_MAX = 4096;
-/** Until a destination answers, in milliseconds. */
-const CONNECT_MS = 30_000;
+/** Of these, connections whose destination hasn't answered yet: a guest that tries every address there is keeps no others out. */
+export const TCP_DIALS_MAX = 1024;
+/** A guest that is gone without a word is noticed after so long without traffic, in milliseconds; it must not be for ever. */
+const KEEP_ALIVE_MS = 600_000;
 const DNS_PORT = 53;
-
-/** A port of this machine that leads to a guest. */
-export interface PortForward {
-  /** Default "tcp". */
-  readonly transport?: "tcp" | "udp";
-  /** Address of this machine. Default "127.0.0.1". */
-  readonly hostname?: string;
-  /** Port of this machine; 0 for a free one (TCP only). */
-  readonly port: number;
-  /** Address of the guest. Default: the first that DHCP gives out. */
-  readonly guest?: string;
-  /** Port of the guest. */
-  readonly guestPort: number;
-}
 
 /** Options of a {@link Gateway}. */
 export interface GatewayOptions {
@@ -63,23 +52,33 @@ export interface GatewayOptions {
 
 /** What a gateway counts. */
 export interface GatewayStatistics {
-  /** Connections of guests that were carried, those refused by rule, and those that the destination didn't take. */
+  /** Connections of guests that were carried. */
   tcpFlows: number;
+  /** Refused by rule, or one too many. */
   tcpDenied: number;
+  /** The destination didn't take them. */
   tcpFailed: number;
+  /** SYNs that were left without an answer, because of {@link TCP_FLOWS_MAX} or {@link TCP_DIALS_MAX}. */
+  tcpOverflow: number;
   /** Gauge: connections that are carried now, or wait for their destination. */
   tcpOpen: number;
+  /** Datagram flows that were carried. */
   udpFlows: number;
+  /** Refused by rule. */
   udpDenied: number;
   /** Flows ended early for others. */
   udpEvicted: number;
-  /** Gauge. */
+  /** Datagrams lost, because too many of their flow were on their way. */
+  udpDropped: number;
+  /** Gauge: datagram flows that are open. */
   udpOpen: number;
-  /** Bytes from guests, and to them. */
+  /** Bytes from guests. */
   bytesOut: number;
+  /** Bytes to guests. */
   bytesIn: number;
-  /** Connections from outside to guests, and those that no guest took. */
+  /** Connections and datagram flows from outside to guests. */
   forwarded: number;
+  /** Those that no guest took. */
   forwardFailed: number;
 }
 
@@ -113,24 +112,30 @@ export class Gateway implements AsyncDisposable {
   readonly stack: NetStack;
   /** The DHCP server, unless there is none. */
   readonly dhcp: DhcpServer | null;
-  /** Addresses of the forwarded ports, in the order of the option. */
+  /** Addresses of the forwarded ports, in the order of the option; a free port for datagrams is known when it is {@link ready}. */
   readonly forwards: readonly { hostname: string; port: number }[];
+  /** Resolves when the forwarded ports are open; rejects with what opening one for datagrams failed of. */
+  readonly ready: Promise<void>;
   readonly #address: string;
   readonly #options: GatewayOptions;
   readonly #policy: Policy;
   readonly #nameserver: string | null;
+  readonly #udpIdleMs: number;
   readonly #interception: Interception;
   readonly #udp = new Map<UdpRelay, true>();
-  readonly #open: Disposable[] = [];
+  readonly #open: OpenForward[] = [];
   readonly #outside = new Set<Deno.TcpConn>();
+  readonly #dialer = new Dialer();
   readonly #counters = {
     tcpFlows: 0,
     tcpDenied: 0,
     tcpFailed: 0,
+    tcpOverflow: 0,
     tcpOpen: 0,
     udpFlows: 0,
     udpDenied: 0,
     udpEvicted: 0,
+    udpDropped: 0,
     bytesOut: 0,
     bytesIn: 0,
     forwarded: 0,
@@ -139,6 +144,8 @@ export class Gateway implements AsyncDisposable {
   #closed = false;
 
   /**
+   * Is there when it returns.
+   *
    * @param device leads to the guests; closed with the gateway
    * @throws {TypeError | RangeError} for impossible options, before anything is opened; what listening on a forwarded port throws
    */
@@ -149,21 +156,33 @@ export class Gateway implements AsyncDisposable {
     this.#policy = new Policy(options.allow ?? [], options.deny ?? []);
     this.#address = address.split("/")[0];
     this.#nameserver = options.nameserver === undefined ? systemNameserver() : options.nameserver;
+    if (this.#nameserver !== null && tryParseAddress(this.#nameserver) === null) {
+      throw new TypeError(`nameserver must be an IPv4 address: ${this.#nameserver}`);
+    }
+    const { udpIdleMs = 60_000 } = options;
+    if (!(udpIdleMs >= 1 && udpIdleMs <= 0x7fffffff)) throw new RangeError(`udpIdleMs must be 1 or more: ${udpIdleMs}`);
+    this.#udpIdleMs = udpIdleMs;
+    for (const forward of options.forward ?? []) checkForward(forward);
     const stack = this.stack = new NetStack(device, { address, tcp: options.tcp });
     try {
       this.#interception = intercept(stack, {
         connection: (flow) => this.#connection(flow),
         datagrams: (flow) => this.#datagrams(flow),
-      }, options.tcp);
+      }, { noDelay: true, keepAlive: true, keepAliveIdleMs: KEEP_ALIVE_MS, ...options.tcp });
       this.dhcp = options.dhcp === false
         ? null
         : new DhcpServer(stack, { address, mtu: Math.min(device.mtu, 65_535), ...options.dhcp }, options.onLease);
-      this.forwards = (options.forward ?? []).map((forward) => this.#forward(forward));
+      for (const forward of options.forward ?? []) this.#open.push(openForward(this.#forwardOwner(), forward));
     } catch (error) {
       for (const one of this.#open) one[Symbol.dispose]();
       stack.close();
       throw error;
     }
+    this.forwards = this.#open.map((one) => one.address);
+    this.ready = Promise.all(this.#open.map((one) => one.ready)).then(() => {});
+    this.ready.catch(() => {});
+    // Without a device there is nobody left to serve.
+    stack.closed.then(() => this.close(), () => this.close());
   }
 
   /** Where a guest's destination really is, or null if it may not go there. */
@@ -176,9 +195,13 @@ export class Gateway implements AsyncDisposable {
 
   async #connection(flow: InterceptedConnection): Promise<void> {
     const target = this.#target(flow.destination);
-    if (target === null || this.#counters.tcpOpen >= TCP_FLOWS_MAX) {
+    if (target === null) {
       this.#counters.tcpDenied++;
       return flow.destination.hostname === this.#address ? flow.refuse() : flow.unreachable("prohibited");
+    }
+    if (this.#counters.tcpOpen >= TCP_FLOWS_MAX || this.#dialer.waiting >= TCP_DIALS_MAX) {
+      this.#counters.tcpOverflow++;
+      return flow.ignore();
     }
     this.#counters.tcpOpen++;
     try {
@@ -186,29 +209,30 @@ export class Gateway implements AsyncDisposable {
       if (outside === null) return;
       this.#outside.add(outside);
       try {
+        outside.setNoDelay(true);
         const inside = await flow.accept();
         this.#counters.tcpFlows++;
-        outside.setNoDelay(true);
-        inside.setNoDelay(true);
-        await relay(inside, outside, this.#count).catch(() => inside.abort());
+        await relay(inside, outside, this.#count);
       } finally {
         this.#outside.delete(outside);
         outside[Symbol.dispose]();
       }
     } catch {
-      /* the guest has gone, or the gateway is closed */
+      /* one of the two has gone, or the gateway is closed */
     } finally {
+      flow.ignore();
       this.#counters.tcpOpen--;
     }
   }
 
   async #dial(target: { hostname: string; port: number }, flow: InterceptedConnection): Promise<Deno.TcpConn | null> {
     try {
-      return await Deno.connect({ ...target, signal: AbortSignal.timeout(CONNECT_MS) });
+      return await this.#dialer.dial((signal) => Deno.connect({ ...target, signal }));
     } catch (error) {
       this.#counters.tcpFailed++;
-      // Silence stays silence: the guest's own timeout tells it.
-      if (error instanceof Deno.errors.ConnectionRefused) flow.refuse();
+      if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset) flow.refuse();
+      else if (error instanceof Deno.errors.NotCapable) flow.unreachable("prohibited");
+      else if ((error as { code?: string }).code === "EMFILE") flow.ignore();
       else flow.unreachable("host");
       return null;
     }
@@ -227,15 +251,12 @@ export class Gateway implements AsyncDisposable {
     }
     if (this.#udp.size >= UDP_FLOWS_MAX) this.#evict();
     this.#counters.udpFlows++;
-    const idleMs = this.#options.udpIdleMs ?? 60_000;
-    const one: UdpRelay = new UdpRelay(
-      flow.socket,
-      target,
-      idleMs,
-      this.#count,
-      () => flow.unreachable("port"),
-      () => this.#udp.delete(one),
-    );
+    const one: UdpRelay = new UdpRelay(flow.socket, target, this.#udpIdleMs, {
+      count: this.#count,
+      dropped: () => this.#counters.udpDropped++,
+      refused: () => flow.unreachable("port"),
+      ended: () => this.#udp.delete(one),
+    });
     this.#udp.set(one, true);
   }
 
@@ -246,102 +267,18 @@ export class Gateway implements AsyncDisposable {
     oldest?.close();
   }
 
-  #forward(forward: PortForward): { hostname: string; port: number } {
-    const hostname = forward.hostname ?? "127.0.0.1";
-    if (forward.transport === "udp") return this.#forwardUdp(forward, hostname);
-    const listener = Deno.listen({ hostname, port: forward.port });
-    this.#open.push(listener);
-    this.#acceptForwarded(listener, forward);
-    return { hostname, port: listener.addr.port };
-  }
-
-  async #acceptForwarded(listener: Deno.TcpListener, forward: PortForward): Promise<void> {
-    for await (const outside of listener) {
-      if (this.#outside.size >= TCP_FLOWS_MAX) outside[Symbol.dispose]();
-      else this.#bringIn(outside, forward);
-    }
-  }
-
-  #guestOf(forward: PortForward): string | null {
-    return forward.guest ?? this.dhcp?.leases[0]?.address ?? null;
-  }
-
-  async #bringIn(outside: Deno.TcpConn, forward: PortForward): Promise<void> {
-    this.#outside.add(outside);
-    try {
-      const hostname = this.#guestOf(forward);
-      if (hostname === null) throw new Deno.errors.NotConnected("no guest has an address");
-      const inside = await this.stack.connect({ hostname, port: forward.guestPort, signal: AbortSignal.timeout(CONNECT_MS) });
-      this.#counters.forwarded++;
-      await relay(outside, inside, (forth, bytes) => this.#count(!forth, bytes)).catch(() => inside.abort());
-    } catch {
-      this.#counters.forwardFailed++;
-    } finally {
-      this.#outside.delete(outside);
-      outside[Symbol.dispose]();
-    }
-  }
-
-  /** Each sender outside gets a port of the gateway's, so that answers find their way. */
-  #forwardUdp(forward: PortForward, hostname: string): { hostname: string; port: number } {
-    const outside: Socket = createSocket("udp4");
-    const inside = new Map<string, { send(bytes: Uint8Array): void; close(): void }>();
-    outside.on("error", () => this.#counters.forwardFailed++);
-    outside.on("message", (bytes: Uint8Array, from: { address: string; port: number }) => {
-      const guest = this.#guestOf(forward);
-      if (guest === null || this.#closed) return void this.#counters.forwardFailed++;
-      const key = `${from.address}:${from.port}`;
-      let way = inside.get(key);
-      if (way === undefined) {
-        if (inside.size >= UDP_FLOWS_MAX) return void this.#counters.forwardFailed++;
-        this.#counters.forwarded++;
-        way = this.#way(
-          guest,
-          forward.guestPort,
-          (answer) => outside.send(answer, from.port, from.address),
-          () => inside.delete(key),
-        );
-        inside.set(key, way);
-      }
-      this.#count(false, bytes.length);
-      way.send(bytes);
-    });
-    outside.bind(forward.port, hostname);
-    this.#open.push({
-      [Symbol.dispose]: () => {
-        outside.close();
-        for (const way of [...inside.values()]) way.close();
-      },
-    });
-    return { hostname, port: forward.port };
-  }
-
-  #way(guest: string, port: number, answer: (bytes: Uint8Array) => void, ended: () => void) {
-    const socket = this.stack.listenDatagram({ port: 0, hostname: this.#address });
-    let timer = setTimeout(close, this.#options.udpIdleMs ?? 60_000);
-    const alive = () => {
-      clearTimeout(timer);
-      timer = setTimeout(close, this.#options.udpIdleMs ?? 60_000);
+  #forwardOwner(): ForwardOwner {
+    return {
+      stack: this.stack,
+      dialer: this.#dialer,
+      address: this.#address,
+      udpIdleMs: this.#udpIdleMs,
+      firstGuest: () => this.dhcp?.leases[0]?.address ?? null,
+      count: this.#count,
+      forwarded: () => this.#counters.forwarded++,
+      failed: () => this.#counters.forwardFailed++,
+      dropped: () => this.#counters.udpDropped++,
     };
-    function close(): void {
-      clearTimeout(timer);
-      socket[Symbol.dispose]();
-      ended();
-    }
-    const receive = async () => {
-      for await (const [bytes, from] of socket) {
-        if (from.hostname !== guest || from.port !== port) continue;
-        alive();
-        this.#count(true, bytes.length);
-        answer(bytes);
-      }
-    };
-    receive().catch(() => {});
-    const send = (bytes: Uint8Array) => {
-      alive();
-      socket.send(bytes, { transport: "udp", hostname: guest, port }).catch(() => {});
-    };
-    return { send, close };
   }
 
   /** What was carried, and what was not. */
@@ -354,10 +291,11 @@ export class Gateway implements AsyncDisposable {
     return this.#policy.describe();
   }
 
-  /** Ends everything at once. A second call does nothing. */
+  /** Ends everything at once, as the end of the stack does. A second call does nothing. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#dialer.close();
     for (const one of this.#open) one[Symbol.dispose]();
     this.dhcp?.[Symbol.dispose]();
     this.#interception[Symbol.dispose]();

@@ -6,12 +6,57 @@
 import { createSocket, type Socket } from "node:dgram";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
 
+/** Datagrams that may be on their way in one direction of a flow, and their bytes: what comes then is lost. */
+const IN_FLIGHT_MAX = 64;
+const IN_FLIGHT_BYTES = 256 * 1024;
+
+/** What is on its way in one direction: a socket that is full keeps what it is given, and must not be given without end. */
+export class InFlight {
+  #count = 0;
+  #bytes = 0;
+
+  /** True if so many bytes more may go; then {@link sent} must follow. */
+  take(bytes: number): boolean {
+    if (this.#count >= IN_FLIGHT_MAX || this.#bytes + bytes > IN_FLIGHT_BYTES) return false;
+    this.#count++;
+    this.#bytes += bytes;
+    return true;
+  }
+
+  /** They have gone, or are lost. */
+  sent(bytes: number): void {
+    this.#count--;
+    this.#bytes -= bytes;
+  }
+}
+
+/** Closes a socket of Node, which throws when it is closed already. */
+export function closeQuietly(socket: Socket): void {
+  try {
+    socket.close();
+  } catch { /* an error has closed it before */ }
+}
+
+/** What a {@link UdpRelay} tells. */
+export interface UdpRelayEvents {
+  /** Bytes carried, from the guest (true) or to it. */
+  count(forth: boolean, bytes: number): void;
+  /** A datagram was lost, because too many were on their way. */
+  dropped(): void;
+  /** The socket outside doesn't work. */
+  refused(): void;
+  /** Called once, when it is over. */
+  ended(): void;
+}
+
 /** One flow: ends itself when nothing has passed for a while. */
 export class UdpRelay {
   readonly #inside: UdpConn;
   readonly #outside: Socket;
   readonly #idleMs: number;
-  readonly #ended: () => void;
+  readonly #events: UdpRelayEvents;
+  readonly #forth = new InFlight();
+  readonly #back = new InFlight();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #closed = false;
   #ready = false;
@@ -20,48 +65,58 @@ export class UdpRelay {
   /** When something passed last: milliseconds of `performance.now()`. */
   lastAt: number = performance.now();
 
-  /**
-   * @param refused the other side says that nobody is there
-   * @param ended called once, when it is over
-   */
-  constructor(
-    inside: UdpConn,
-    to: { hostname: string; port: number },
-    idleMs: number,
-    count: (forth: boolean, bytes: number) => void,
-    refused: () => void,
-    ended: () => void,
-  ) {
+  /** @throws what Node throws for a destination that can't be one; the guest's socket is closed then */
+  constructor(inside: UdpConn, to: { hostname: string; port: number }, idleMs: number, events: UdpRelayEvents) {
     this.#inside = inside;
     this.#idleMs = idleMs;
-    this.#ended = ended;
+    this.#events = events;
     const outside = this.#outside = createSocket("udp4");
     outside.on("message", (bytes: Uint8Array, from: { address: string; port: number }) => {
       // Deno's connected sockets hear everybody.
-      if (from.address !== to.hostname || from.port !== to.port) return;
+      if (this.#closed || from.address !== to.hostname || from.port !== to.port) return;
       this.#touch();
-      count(false, bytes.length);
-      inside.send(bytes).catch(() => {});
+      this.#bring(bytes);
     });
     outside.on("error", () => {
-      refused();
+      if (this.#closed) return;
+      events.refused();
       this.close();
     });
-    outside.connect(to.port, to.hostname, () => {
-      this.#ready = true;
-      for (const bytes of this.#early.splice(0)) this.#send(bytes);
-    });
-    this.#receive(count);
+    try {
+      outside.connect(to.port, to.hostname, () => {
+        this.#ready = true;
+        for (const bytes of this.#early.splice(0)) this.#send(bytes);
+      });
+    } catch (error) {
+      inside[Symbol.dispose]();
+      closeQuietly(outside);
+      throw error;
+    }
+    this.#receive();
     this.#arm();
   }
 
-  async #receive(count: (forth: boolean, bytes: number) => void): Promise<void> {
+  async #bring(bytes: Uint8Array): Promise<void> {
+    const { length } = bytes;
+    if (!this.#back.take(length)) return this.#events.dropped();
+    this.#events.count(false, length);
+    try {
+      await this.#inside.send(bytes);
+    } catch { /* the guest has refused, or isn't there */ }
+    this.#back.sent(length);
+  }
+
+  async #receive(): Promise<void> {
     try {
       for await (const [bytes] of this.#inside) {
         this.#touch();
-        count(true, bytes.length);
+        if (!this.#forth.take(bytes.length)) {
+          this.#events.dropped();
+          continue;
+        }
+        this.#events.count(true, bytes.length);
         if (this.#ready) this.#send(bytes);
-        else if (this.#early.length < 64) this.#early.push(bytes);
+        else this.#early.push(bytes);
       }
     } catch { /* the guest has refused, or the stack has ended */ }
     this.close();
@@ -70,7 +125,7 @@ export class UdpRelay {
   #send(bytes: Uint8Array): void {
     if (this.#closed) return;
     // What can't be sent is lost, as datagrams may be; a refusal comes as an "error".
-    this.#outside.send(bytes, () => {});
+    this.#outside.send(bytes, () => this.#forth.sent(bytes.length));
   }
 
   #touch(): void {
@@ -89,8 +144,9 @@ export class UdpRelay {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#early.length = 0;
     this.#inside[Symbol.dispose]();
-    this.#outside.close();
-    this.#ended();
+    closeQuietly(this.#outside);
+    this.#events.ended();
   }
 }

@@ -35,14 +35,20 @@ const ROOMS: { room: RegExp; may: RegExp[] }[] = [
   { room: /^workers\//, may: [/^workers\//, /^drivers\//, /^stack\//] },
   // A gateway is a host and what carries its guests' flows on: it stands above the stack, and is given its device.
   { room: /^gateway\//, may: [/^gateway\//, /^stack\//, /^node:/] },
-  { room: /^mod\.ts$/, may: [/^workers\//, /^gateway\//, /^drivers\//, /^stack\//] },
+  // Programs that know no stack run over one: it stands above the host, and knows Node's inside.
+  { room: /^runtime\//, may: [/^runtime\//, /^stack\/(host|wire)\//, /^stack\/codes\.ts$/, /^node:/] },
+  // What a seed of this project had: a driver, a card and an interface, in one piece.
+  { room: /^virtio_net\//, may: [/^virtio_net\//, /^drivers\//, /^stack\//] },
+  { room: /^mod\.ts$/, may: [/^runtime\//, /^workers\//, /^gateway\//, /^virtio_net\//, /^drivers\//, /^stack\//] },
   { room: /^examples\//, may: [/^examples\//, /^mod\.ts$/, /^@std\//, /^node:/] },
 ];
 
 function files(): string[] {
   return [
     "mod.ts",
-    ...["ffi", "stack", "drivers", "workers", "gateway", "examples"].flatMap((folder) => [...sourceFiles(folder)]),
+    ...["ffi", "stack", "drivers", "workers", "gateway", "runtime", "virtio_net", "examples"].flatMap((
+      folder,
+    ) => [...sourceFiles(folder)]),
   ];
 }
 

@@ -31,7 +31,7 @@ export function citationsOf(path: string, source: string): Citation[] {
 
 /** Every citation of the project. */
 export function collect(): Citation[] {
-  const folders = ["stack", "ffi", "drivers", "workers", "examples", "tests"];
+  const folders = ["stack", "ffi", "drivers", "workers", "runtime", "gateway", "virtio_net", "examples", "tests"];
   // The tests of this tool hold citations that are only examples.
   const paths = folders.flatMap((folder) => [...sourceFiles(folder)]).filter((path) => !/^tests\/rules/.test(path));
   return paths.flatMap((path) => citationsOf(path, read(path)));

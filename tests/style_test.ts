@@ -10,7 +10,9 @@ const FUNCTION_LINES_MAX = 70;
 function files(): string[] {
   return [
     "mod.ts",
-    ...["ffi", "stack", "drivers", "workers", "gateway", "examples", "tests"].flatMap((folder) => [...sourceFiles(folder)]),
+    ...["ffi", "stack", "drivers", "workers", "gateway", "runtime", "virtio_net", "examples", "tests"].flatMap((
+      folder,
+    ) => [...sourceFiles(folder)]),
   ];
 }
 

@@ -23,8 +23,11 @@ export class Chain {
   readableBytes = 0;
   /** Bytes of those to write. */
   writableBytes = 0;
+  /** Where each piece lies: memory, offset and length. */
   readonly memory: FrameMemory[] = [];
+  /** Where each piece begins in its memory. */
   readonly offset: number[] = [];
+  /** Bytes of each piece. */
   readonly length: number[] = [];
 
   /** Forgets all pieces. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4 } from "../virtio_header.ts";
 
 /** Names as in the specification, without VIRTIO_ and F_. */
 export const FEATURES = {
@@ -23,6 +24,7 @@ export const FEATURES = {
   NET_CTRL_VQ: 1n << 17n,
   NET_CTRL_RX: 1n << 18n,
   NET_CTRL_VLAN: 1n << 19n,
+  NET_CTRL_RX_EXTRA: 1n << 20n,
   NET_GUEST_ANNOUNCE: 1n << 21n,
   NET_MQ: 1n << 22n,
   NET_CTRL_MAC_ADDR: 1n << 23n,
@@ -35,6 +37,9 @@ export const FEATURES = {
   ACCESS_PLATFORM: 1n << 33n,
   RING_PACKED: 1n << 34n,
   IN_ORDER: 1n << 35n,
+  NET_GUEST_USO4: 1n << 54n,
+  NET_GUEST_USO6: 1n << 55n,
+  NET_HOST_USO: 1n << 56n,
   NET_SPEED_DUPLEX: 1n << 63n,
 } as const;
 
@@ -59,6 +64,10 @@ const NEEDS: readonly (readonly [FeatureName, FeatureName])[] = [
   ["NET_HOST_TSO4", "NET_CSUM"],
   ["NET_HOST_TSO6", "NET_CSUM"],
   ["NET_CTRL_RX", "NET_CTRL_VQ"],
+  ["NET_GUEST_USO4", "NET_GUEST_CSUM"],
+  ["NET_GUEST_USO6", "NET_GUEST_CSUM"],
+  ["NET_HOST_USO", "NET_CSUM"],
+  ["NET_CTRL_RX_EXTRA", "NET_CTRL_VQ"],
   ["NET_CTRL_VLAN", "NET_CTRL_VQ"],
   ["NET_GUEST_ANNOUNCE", "NET_CTRL_VQ"],
   ["NET_MQ", "NET_CTRL_VQ"],
@@ -76,6 +85,13 @@ export function wrongChoice(offered: bigint, chosen: bigint): string | null {
     if ((chosen & FEATURES[name]) !== 0n && (chosen & FEATURES[needed]) === 0n) return `${name} without ${needed}`;
   }
   return null;
+}
+
+/** The gso_types of the segments that a guest may send, as bits. */
+export function hostSegmentKinds(features: bigint): number {
+  const kind = (feature: bigint, type: number) => (features & feature) !== 0n ? 1 << type : 0;
+  return kind(FEATURES.NET_HOST_TSO4, VIRTIO_NET_HDR_GSO_TCPV4) | kind(FEATURES.NET_HOST_TSO6, VIRTIO_NET_HDR_GSO_TCPV6) |
+    kind(FEATURES.NET_HOST_USO, VIRTIO_NET_HDR_GSO_UDP_L4);
 }
 
 /** All that {@link NEEDS} asks for taken away with what it needs. */

@@ -19,6 +19,8 @@ export class Region {
   readonly end: number;
 
   /**
+   * A region over `bytes`.
+   *
    * @param bytes may lie in a SharedArrayBuffer, or in memory that was mapped from another process; must begin at an even address
    * @param base the address of the first byte, as descriptors know it
    * @param userBase the same in the other process's own address space, where ring addresses come from (vhost-user only)
@@ -59,7 +61,11 @@ export class SharedMemory {
     return this.#regions;
   }
 
-  /** @throws {RangeError} when it is empty, overlaps another, or is one too many */
+  /**
+   * One more region.
+   *
+   * @throws {RangeError} when it is empty, overlaps another, or is one too many
+   */
   add(region: Region): void {
     if (region.size === 0) throw new RangeError("a region has no bytes");
     if (this.#regions.length >= REGIONS_MAX) throw new RangeError(`at most ${REGIONS_MAX} regions`);

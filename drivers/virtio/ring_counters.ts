@@ -6,7 +6,9 @@
 
 /** What a ring device counts; bytes are those of frames, without the virtio header. "rx" is from the guest. */
 export class RingCounters {
+  /** Frames from the guest. */
   rxFrames = 0;
+  /** Their bytes. */
   rxBytes = 0;
   /** Frames of several segments in one. */
   rxSegmented = 0;
@@ -16,8 +18,11 @@ export class RingCounters {
   rxTooLong = 0;
   /** Headers that ask for what was not agreed, or point outside the frame. */
   rxBadHeader = 0;
+  /** Frames to the guest. */
   txFrames = 0;
+  /** Their bytes. */
   txBytes = 0;
+  /** Frames of several segments in one. */
   txSegmented = 0;
   /** Chains beyond the first that frames took (mergeable buffers). */
   txMerged = 0;
@@ -27,7 +32,9 @@ export class RingCounters {
   txDown = 0;
   /** The guest's buffers were too small. */
   txTooLong = 0;
+  /** Times that the guest has told of something new. */
   kicks = 0;
+  /** Times that it was told. */
   interrupts = 0;
   /** Rings that made no sense; `fault` has the last reason. */
   faults = 0;

@@ -11,7 +11,7 @@ import { completeChecksum } from "../../stack/ip/offload.ts";
 import { Normalizer } from "../normalize.ts";
 import * as header from "../virtio_header.ts";
 import { Chain } from "./chain.ts";
-import { FEATURES } from "./features.ts";
+import { FEATURES, hostSegmentKinds } from "./features.ts";
 import { FlowTable } from "./flow_table.ts";
 import type { DeviceQueue } from "./queue.ts";
 import { RingCounters } from "./ring_counters.ts";
@@ -22,10 +22,10 @@ export const FRAME_MAX = 65_535 + 22;
 export const HEADER_SIZE = 12;
 /** Where a frame is put, so that its IP header is aligned. */
 const FRAME_AT = 2;
-/** Most chains that one frame takes (mergeable buffers): 64 KiB in pieces of 256 bytes. */
-export const MERGED_MAX = 256;
 /** Most queue pairs. */
 export const PAIRS_MAX = 16;
+/** Most chains that one frame takes (mergeable buffers): 64 KiB in pieces of 256 bytes. */
+export const MERGED_MAX = 256;
 
 /** The host's side of a virtio network device. */
 export abstract class RingDevice implements Device {
@@ -36,6 +36,7 @@ export abstract class RingDevice implements Device {
   readonly mac: Uint8Array;
   /** Everything: what the guest's driver can't do is done here. */
   readonly capabilities: DeviceCapabilities = { rxChecksum: true, txChecksum: true, txSegmentation: 65_535, rxFrame: FRAME_MAX };
+  /** What it counts. */
   protected readonly counters: RingCounters = new RingCounters();
   /** Why the last ring broke, or null. */
   fault: string | null = null;
@@ -53,17 +54,21 @@ export abstract class RingDevice implements Device {
   readonly #txHeader = new FrameMemory(HEADER_SIZE);
   readonly #flows = new FlowTable();
   #normalizer: Normalizer | null = null;
+  /** What became of the first frame that was cut: 1 while there is none. */
+  #plainCode = 1;
   #headerSize = HEADER_SIZE;
   #features = 0n;
   #mergeable = false;
   #guestChecksum = false;
   #guestSegments = false;
+  #guestEcn = false;
   #hostChecksum = false;
-  #hostSegments4 = false;
-  #hostSegments6 = false;
+  /** Bit n: the guest may send segments of gso_type n. */
+  #hostKinds = 0;
   #wake: (() => void) | null = null;
   #closed = false;
 
+  /** A device without queues. */
   constructor(name: string, mtu: number, mac: Uint8Array) {
     this.name = name;
     this.mtu = mtu;
@@ -84,9 +89,9 @@ export abstract class RingDevice implements Device {
     this.#headerSize = has(FEATURES.VERSION_1 | FEATURES.NET_MRG_RXBUF) ? HEADER_SIZE : header.VIRTIO_HEADER_SIZE;
     this.#mergeable = has(FEATURES.NET_MRG_RXBUF);
     this.setGuestOffloads(has(FEATURES.NET_GUEST_CSUM), has(FEATURES.NET_GUEST_TSO4));
+    this.#guestEcn = has(FEATURES.NET_GUEST_ECN);
     this.#hostChecksum = has(FEATURES.NET_CSUM);
-    this.#hostSegments4 = has(FEATURES.NET_HOST_TSO4);
-    this.#hostSegments6 = has(FEATURES.NET_HOST_TSO6);
+    this.#hostKinds = hostSegmentKinds(features);
   }
 
   /** What was agreed on. */
@@ -104,9 +109,12 @@ export abstract class RingDevice implements Device {
   protected setQueue(index: number, queue: DeviceQueue | null): void {
     this.#queues[index] = queue;
     this.#starved = false;
+    // New buffers are news only to whoever waits for some: a guest that refills needn't leave its machine for that.
+    if ((index & 1) === 0) queue?.wantKicks(false);
     this.#wake?.();
   }
 
+  /** A queue that is in place, or null. */
   protected queue(index: number): DeviceQueue | null {
     return this.#queues[index] ?? null;
   }
@@ -125,6 +133,11 @@ export abstract class RingDevice implements Device {
       if (!this.#starved) return;
       this.#starved = false;
     }
+    this.#wake?.();
+  }
+
+  /** Something is to be looked at by {@link receive}. */
+  protected news(): void {
     this.#wake?.();
   }
 
@@ -214,7 +227,7 @@ export abstract class RingDevice implements Device {
   #deliver(sink: FrameSink, length: number, pair: number): void {
     const { counters } = this;
     const { view } = this.#rxHeader;
-    // A driver never says that it has verified a checksum (5.1.6.2.1): what it says of that is not believed.
+    // virtio 1.2, 5.1.6.2.2: without NEEDS_CSUM nothing is known about a guest's checksum, whatever it says.
     const flags = header.rxFlags(view, 0) & RX_CHECKSUM_PARTIAL;
     const segmentSize = header.rxSegmentSize(view, 0);
     if (!this.#sound(view, length, flags, segmentSize)) {
@@ -230,16 +243,15 @@ export abstract class RingDevice implements Device {
 
   /** What the header says was agreed on, and lies inside the frame. */
   #sound(view: DataView, length: number, flags: number, segmentSize: number): boolean {
-    const kind = view.getUint8(1) & ~header.VIRTIO_NET_HDR_GSO_ECN;
     if (flags === RX_CHECKSUM_PARTIAL) {
       if (!this.#hostChecksum) return false;
       if (view.getUint16(6, true) + view.getUint16(8, true) + 2 > length) return false;
     }
-    if (kind === header.VIRTIO_NET_HDR_GSO_NONE) return true;
-    const agreed = kind === header.VIRTIO_NET_HDR_GSO_TCPV4
-      ? this.#hostSegments4
-      : kind === header.VIRTIO_NET_HDR_GSO_TCPV6 && this.#hostSegments6;
-    return agreed && flags === RX_CHECKSUM_PARTIAL && segmentSize > 0;
+    const type = view.getUint8(1);
+    if (type === header.VIRTIO_NET_HDR_GSO_NONE) return true;
+    // The mark of congestion alone makes no segments, and none that were not agreed on.
+    const kind = type & ~header.VIRTIO_NET_HDR_GSO_ECN;
+    return kind < 8 && (this.#hostKinds & (1 << kind)) !== 0 && flags === RX_CHECKSUM_PARTIAL && segmentSize > 0;
   }
 
   transmit(frame: TxFrame): number {
@@ -248,7 +260,9 @@ export abstract class RingDevice implements Device {
       this.counters.txDown++;
       return ENETDOWN;
     }
-    if (frame.segmentSize > 0 && !this.#guestSegments) return this.#transmitPlain(frame);
+    if (frame.segmentSize > 0 && !(this.#guestSegments && (this.#guestEcn || !header.hasCwr(frame)))) {
+      return this.#transmitPlain(frame);
+    }
     if (frame.checksumStart >= 0 && !this.#guestChecksum) completeChecksum(frame);
     return this.#put(frame);
   }
@@ -260,10 +274,14 @@ export abstract class RingDevice implements Device {
     // In between is no receive, so that its slot is free.
     frame.copyTo(this.#slot.bytes, FRAME_AT);
     this.#normalizer ??= new Normalizer(true, (plain) => {
-      this.#put(plain);
+      // Behind one that found no room, none is tried: the whole is sent again by whoever sent it.
+      if (this.#plainCode < 0) return;
+      const code = this.#put(plain);
+      if (this.#plainCode > 0 || code === 0) this.#plainCode = code;
     });
+    this.#plainCode = 1;
     this.#normalizer.frame(this.#slot, FRAME_AT, size, RX_CHECKSUM_PARTIAL, frame.segmentSize);
-    return 0;
+    return Math.min(0, this.#plainCode);
   }
 
   #put(frame: TxFrame): number {
@@ -370,6 +388,7 @@ export abstract class RingDevice implements Device {
     this.#wake = null;
   }
 
+  /** {@link close} has been called. */
   get closed(): boolean {
     return this.#closed;
   }

@@ -159,10 +159,12 @@ export class VhostUserDevice extends RingDevice implements Disposable {
     this.setPairs(pairs);
   }
 
+  /** Rings the front end. */
   protected override interrupt(index: number): void {
     this.#session?.interrupt(index);
   }
 
+  /** Tells the front end, where it has said how. */
   protected override broke(): void {
     this.#session?.broke();
   }
@@ -193,6 +195,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
     this.close();
   }
 
+  /** Frames and bytes each way, connections, and what failed, by reason. */
   override statistics(): Record<string, number> {
     return {
       ...super.statistics(),

@@ -40,6 +40,7 @@ export class Icmp implements Transport {
     dropChecksum: 0,
     dropEchoBroadcast: 0,
     dropEchoForeign: 0,
+    dropEchoUnwanted: 0,
     dropType: 0,
     dropQuote: 0,
     dropUnsolicited: 0,
@@ -192,6 +193,11 @@ export class Icmp implements Transport {
     if (packet.cast !== CAST_UNICAST) {
       counts.echoRequests--;
       counts.dropEchoBroadcast++;
+      return;
+    }
+    if (!this.#layer.answerEcho) {
+      counts.echoRequests--;
+      counts.dropEchoUnwanted++;
       return;
     }
     if (this.#layer.anyAddress && this.#layer.local.kind(packet.dstKey) !== KIND_LOCAL) {

@@ -59,6 +59,7 @@ export class InternetLayer implements types.Internet {
   onConflict: (key: number, interfaceIndex: number, mac: Uint8Array) => void = () => {};
 
   anyAddress = false;
+  answerEcho = true;
 
   /** @ignore The parts, for each other. */
   readonly local: AddressTable = new AddressTable();

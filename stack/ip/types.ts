@@ -232,6 +232,8 @@ export interface Internet extends IpLayer {
    * gateway that carries connections on by itself. Pings are answered for the host's own addresses only.
    */
   anyAddress: boolean;
+  /** Pings are answered. True at first. */
+  answerEcho: boolean;
   /** Takes a packet at the beginning of `memory` as if the interface had received it; its checksums were verified before. */
   inject(interfaceIndex: number, memory: FrameMemory, length: number): void;
   /** Answers a packet that was kept with "destination unreachable" and a code. */

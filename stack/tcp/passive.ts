@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { OK } from "../codes.ts";
 import type { Packet } from "../ip/types.ts";
 import * as wire from "../wire/tcp.ts";
 import { Segment } from "../wire/tcp.ts";
@@ -26,9 +27,9 @@ export function noConnection(tcp: Tcp, packet: Packet, seg: Segment, now: number
     return;
   }
   let listener = tcp.listeners.find(packet.dstKey, seg.dstPort);
-  if (listener === null && tcp.intercept !== null) {
+  if (tcp.intercept !== null) {
     const begins = (seg.flags & (wire.SYN | wire.ACK | wire.FIN)) === wire.SYN;
-    const verdict = tcp.intercept(packet, seg.srcPort, seg.dstPort, begins);
+    const verdict = tcp.intercept(packet, seg.srcPort, seg.dstPort, begins, listener);
     if (verdict === undefined) return;
     listener = verdict as Listener | null;
   }
@@ -49,6 +50,9 @@ export function noConnection(tcp: Tcp, packet: Packet, seg: Segment, now: number
   }
   if (!listener.takesSyn) {
     listener.cookieAt = now;
+    // What waits in TIME-WAIT would take the acknowledgment for its own.
+    const old = tcp.table.get(packet.dstKey, seg.dstPort, packet.srcKey, seg.srcPort);
+    if (old !== null) tcp.fail(old, OK);
     return sendCookie(tcp, listener, packet, seg);
   }
   const path = tcp.ip.path(packet.dstKey, packet.srcKey);

@@ -158,8 +158,6 @@ export class Tcp implements TcpLayer, Transport {
     const port = localPort === 0 ? this.#ports.forPeer(path.localKey, remoteKey, remotePort, free) : localPort;
     if (port < 0) return EADDRNOTAVAIL;
     if (!free(port)) return EADDRINUSE;
-    const old = this.table.get(path.localKey, port, remoteKey, remotePort);
-    if (old !== null) this.#timeWaits.succeed(old);
     const tcb = this.make(path, path.localKey, port, remoteKey, remotePort, { ...this.#defaults, ...options });
     tcb.state = SYN_SENT;
     tcb.sndUna = tcb.iss;
@@ -176,8 +174,10 @@ export class Tcp implements TcpLayer, Transport {
     return ENOBUFS;
   }
 
-  /** A connection in the table, with its initial sequence number. */
+  /** A connection in the table, with its initial sequence number; it takes the place of one in TIME-WAIT. */
   make(path: Path, localKey: number, localPort: number, remoteKey: number, remotePort: number, options: TcpOptions): Tcb {
+    const old = this.table.get(localKey, localPort, remoteKey, remotePort);
+    if (old !== null) this.#timeWaits.succeed(old);
     const tcb = new Tcb(this, path, localKey, localPort, remoteKey, remotePort, options);
     //= rfc6528#3
     // ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M the 4 microsecond timer
@@ -227,9 +227,7 @@ export class Tcp implements TcpLayer, Transport {
 
   #renews(tcb: Tcb, seg: Segment): boolean {
     const listener = this.intercept !== null || this.listeners.find(tcb.localKey, tcb.localPort) !== null;
-    if (!listener || !this.#timeWaits.renewedBy(tcb, seg)) return false;
-    this.#timeWaits.succeed(tcb);
-    return true;
+    return listener && this.#timeWaits.renewedBy(tcb, seg);
   }
 
   error(error: PacketError, now: number): boolean {

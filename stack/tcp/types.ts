@@ -363,11 +363,17 @@ export interface TcpLayer {
     options?: TcpOptions,
   ): TcpSocket | number;
   /**
-   * Asked about a segment that belongs to no connection and no listener: who takes it, null to refuse it with a reset, undefined
-   * to say nothing. `begins` for a SYN. The packet is valid during the call only.
+   * Asked about a segment that belongs to no connection: who takes it, null to refuse it with a reset, undefined to say nothing.
+   * `begins` for a SYN, `found` the listener that would take it. The packet is valid during the call only.
    */
   intercept:
-    | ((packet: Packet, sourcePort: number, destinationPort: number, begins: boolean) => TcpListenSocket | null | undefined)
+    | ((
+      packet: Packet,
+      sourcePort: number,
+      destinationPort: number,
+      begins: boolean,
+      found: TcpListenSocket | null,
+    ) => TcpListenSocket | null | undefined)
     | null;
   /** Output of the connections that changed; called at the end of a burst, and after the user wrote or read. */
   flush(now: number): void;

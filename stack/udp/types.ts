@@ -90,14 +90,20 @@ export interface UdpStatistics {
 export interface UdpLayer {
   readonly ready: UdpSocket[];
   readonly statistics: UdpStatistics;
-  /** Opens a socket on `localKey` (ANY for all) and `port` (0 for a free one, RFC 6056). `EADDRINUSE`, `EADDRNOTAVAIL`. */
-  open(localKey: number, port: number, options?: UdpOptions): UdpSocket | number;
+  /**
+   * Opens a socket on `localKey` (ANY for all) and `port` (0 for a free one, RFC 6056). `EADDRINUSE`, `EADDRNOTAVAIL`.
+   *
+   * @param beside whoever has the port: for one flow that was intercepted
+   */
+  open(localKey: number, port: number, options?: UdpOptions, beside?: boolean): UdpSocket | number;
   sockets(): Iterable<UdpSocket>;
   /**
-   * Asked about a datagram that no socket wants: the socket that takes it, null to refuse it, undefined to say nothing. The packet
-   * is valid during the call only.
+   * Asked about a datagram that no socket wants, or one (`found`) that is bound to no address: the socket that takes it, null to
+   * refuse it, undefined to say nothing. The packet is valid during the call only.
    */
-  intercept: ((packet: Packet, sourcePort: number, destinationPort: number) => UdpSocket | null | undefined) | null;
+  intercept:
+    | ((packet: Packet, sourcePort: number, destinationPort: number, found: UdpSocket | null) => UdpSocket | null | undefined)
+    | null;
   /** Ends everything with `code` as the pending error. */
   shutdown(code: number): void;
 }

@@ -56,7 +56,7 @@ export class Udp implements UdpLayer, Transport {
     ip.register(PROTO_UDP, this);
   }
 
-  open(localKey: number, port: number, options: UdpOptions = {}): Socket | number {
+  open(localKey: number, port: number, options: UdpOptions = {}, beside = false): Socket | number {
     if (this.#ended !== 0) return this.#ended;
     if (!Number.isInteger(port) || port < 0 || port > 65_535) return EINVAL;
     if (localKey !== ANY && !isMulticast(localKey) && !this.ip.isLocal(localKey, true)) return EADDRNOTAVAIL;
@@ -65,7 +65,7 @@ export class Udp implements UdpLayer, Transport {
     if (port === 0) {
       chosen = this.table.choose(localKey, this.ip.random32());
       if (chosen < 0) return chosen;
-    } else if (this.table.taken(localKey, port, options.reuseAddress ?? false)) {
+    } else if (!beside && this.table.taken(localKey, port, options.reuseAddress ?? false)) {
       return EADDRINUSE;
     }
     const socket = new Socket(this, localKey, chosen, options);
@@ -115,8 +115,8 @@ export class Udp implements UdpLayer, Transport {
       return;
     }
     let socket = this.table.find(packet.dstKey, port, packet.srcKey, sourcePort);
-    if (socket === null && this.intercept !== null) {
-      const verdict = this.intercept(packet, sourcePort, port);
+    if (this.intercept !== null && (socket === null || socket.localKey === ANY)) {
+      const verdict = this.intercept(packet, sourcePort, port, socket);
       if (verdict === undefined) return;
       socket = verdict as Socket | null;
     }

@@ -30,6 +30,8 @@ const IDLE_WARM_UP = 500;
 const IDLE_MS = 2000;
 /** What a burst left behind is cleared away first: V8 collects for a second or two. */
 const SETTLE_MS = 1500;
+/** After so long without work V8 gives back what it had kept for more. */
+const GIVEN_BACK_MS = 35_000;
 /** How a failure begins that concerns the whole server. */
 const ABSENT = "not measured: ";
 
@@ -66,7 +68,7 @@ async function idlePercent(pid: number): Promise<number> {
 }
 
 /** Time and memory of a fresh server, and what idle connections add, after some that were opened and closed before. */
-async function footprint(tools: Tools, entry: Entry, idle: number): Promise<Footprint> {
+async function footprint(tools: Tools, entry: Entry, idle: number, patient: boolean): Promise<Footprint> {
   await using world = await entry.start();
   const { pid, client, firstAnswerMs } = world;
   const firstAnswerMiB = memoryOf(pid) / 2 ** 20;
@@ -74,18 +76,19 @@ async function footprint(tools: Tools, entry: Entry, idle: number): Promise<Foot
   await withIdle(tools, client, IDLE_WARM_UP, () => Promise.resolve());
   await delay(300);
   const before = memoryOf(pid);
-  const [connections, [added, idleOpenPercent]] = await withIdle(
-    tools,
-    client,
-    idle,
-    async () => [memoryOf(pid) - before, await idlePercent(pid)] as const,
-  );
+  const [connections, [added, idleOpenPercent, kept]] = await withIdle(tools, client, idle, async () => {
+    const added = memoryOf(pid) - before;
+    const percent = await idlePercent(pid);
+    if (patient) await delay(GIVEN_BACK_MS);
+    return [added, percent, patient ? memoryOf(pid) - before : NaN] as const;
+  });
   return {
     firstAnswerMs,
     firstAnswerMiB,
     idlePercent: idleAlone,
     idleOpenPercent,
     connectionsMiB: added / 2 ** 20,
+    connectionsKeptMiB: kept / 2 ** 20,
     bytesPerConnection: added / connections,
     connections,
   };
@@ -111,7 +114,7 @@ async function measureWorld(tools: Tools, entry: Entry, round: number, options: 
   }
   if (entry.kernel || round > Math.min(3, options.rounds)) return;
   try {
-    const found = await footprint(tools, entry, options.idle);
+    const found = await footprint(tools, entry, options.idle, round === 1 && options.idle === IDLE_CONNECTIONS);
     (footprints[entry.name] ??= []).push(found);
   } catch (error) {
     console.error(`round ${round} of ${options.rounds}: ${entry.name}, idle connections: ${(error as Error).message}`);

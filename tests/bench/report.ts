@@ -86,6 +86,7 @@ export function summarize(results: Results, about: Pick<Summary, "client" | "rou
       idlePercent: of((footprint) => footprint.idlePercent),
       idleOpenPercent: of((footprint) => footprint.idleOpenPercent),
       connectionsMiB: of((footprint) => footprint.connectionsMiB),
+      connectionsKeptMiB: of((footprint) => footprint.connectionsKeptMiB),
       bytesPerConnection: of((footprint) => footprint.bytesPerConnection),
       connections: of((footprint) => footprint.connections),
     };
@@ -173,6 +174,7 @@ function printFootprints(footprints: Record<string, Footprint>): void {
     ["processor when idle, %", (name) => short(footprints[name].idlePercent)],
     ["processor with idle connections, %", (name) => short(footprints[name].idleOpenPercent)],
     ["memory of the idle connections, MiB", (name) => short(footprints[name].connectionsMiB)],
+    ["  after half a minute, MiB", (name) => short(footprints[name].connectionsKeptMiB)],
     ["memory per idle connection, bytes", (name) => short(footprints[name].bytesPerConnection)],
     ["  of so many connections", (name) => short(footprints[name].connections)],
   ]);

@@ -66,6 +66,8 @@ export interface Footprint {
   idleOpenPercent: number;
   /** What all of `connections` add, in MiB. */
   connectionsMiB: number;
+  /** The same after half a minute in which nothing happened; measured once. */
+  connectionsKeptMiB: number;
   /** What each of `connections` open connections without traffic adds to the resident memory. */
   bytesPerConnection: number;
   connections: number;

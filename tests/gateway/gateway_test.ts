@@ -70,6 +70,10 @@ Deno.test("where nobody listens the guest is refused at once, and what is denied
       await assertRejects(() => guest.connect({ hostname, port: 80 }), Error);
     }
     assertEquals(gateway.statistics.tcpDenied, 1);
+    // The gateway answers pings for itself, and for nobody else: whether that host is there is not for it to say.
+    assertEquals((await guest.ping("10.0.2.2")).address, "10.0.2.2");
+    await assertRejects(() => guest.ping("192.0.2.77", { timeoutMs: 100 }), Deno.errors.TimedOut);
+    assertEquals(gateway.stack.statistics.internet.icmp.dropEchoForeign, 1);
   });
 });
 

@@ -99,6 +99,20 @@ for (const { name, words, card, size } of CASES) {
   });
 }
 
+Deno.test({
+  name: "D2.17 a guest over datagrams: DHCP, ping, 20 MiB each way",
+  ignore,
+  async fn() {
+    const [ours, theirs] = [socketPath(), socketPath()];
+    const options = { ...PROGRAM, flags: ["--unstable-net"] };
+    await using service = await Service.start(["--dgram", `${ours},${theirs}`, "--host-loopback"], options);
+    await using guest = await Guest.boot(wordsOf(service, CARD));
+    await exercise(guest, 20 * MiB);
+    assertEquals((await service.stop()).code, 0);
+    await Deno.remove(theirs).catch(() => {});
+  },
+});
+
 for (const { name, words } of [{ name: "vhost-user", words: ["--vhost"] }, { name: "the stream socket", words: ["--connect"] }]) {
   Deno.test({
     name: `D2.17 a guest over ${name} survives that our process is killed and started again`,

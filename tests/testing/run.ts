@@ -14,7 +14,7 @@ import { runWatched } from "./watchdog.ts";
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** A test that hangs must fail the run, in the time that a CI gives it. */
 const PLAIN_LIMIT_MS = 6 * 60_000;
-const KERNEL_LIMIT_MS = 9 * 60_000;
+const KERNEL_LIMIT_MS = 15 * 60_000;
 const LONG_LIMIT_MS = 90 * 60_000;
 /** What a run that had to be ended counts as, whatever it says itself; `timeout` of the shell has the same. */
 const HUNG = 124;
@@ -130,7 +130,8 @@ async function test(long: boolean, chosen: string[]): Promise<boolean> {
   }
   const failed = plain.failed + kernel.failed;
   console.log(`${plain.passed + kernel.passed} passed, ${failed} failed, ${plain.skipped + kernel.skipped} skipped`);
-  const wanting = Deno.env.get("CI") === "true" && missing.length > 0;
+  // A right that the machine doesn't give can't be installed; a program can.
+  const wanting = Deno.env.get("CI") === "true" && missing.some((line) => line.includes("apt-get install"));
   if (wanting) console.error(red("CI installs every program that a test needs: a skipped test is a failed run there."));
   // A run that found no test proves nothing.
   return failed === 0 && plain.passed + kernel.passed > 0 && !wanting;
@@ -145,7 +146,21 @@ async function ok(): Promise<boolean> {
     ["types", [deno, "check", "-q", "."]],
     ["documentation", [deno, "doc", "--lint", "mod.ts"]],
     ["package", [deno, "publish", "--dry-run", "--allow-dirty", "-q"]],
-    ["documented examples", [deno, "test", "-A", "-q", "--doc", "mod.ts", "stack", "drivers", "workers", "gateway", "ffi"]],
+    ["documented examples", [
+      deno,
+      "test",
+      "-A",
+      "-q",
+      "--doc",
+      "mod.ts",
+      "stack",
+      "drivers",
+      "workers",
+      "gateway",
+      "runtime",
+      "virtio_net",
+      "ffi",
+    ]],
   ];
   const broken: string[] = [];
   for (const [name, command] of steps) {

@@ -12,6 +12,8 @@ export interface ServiceOptions {
   /** Words before `deno`, for example a namespace's prefix. */
   prefix?: string[];
   program?: string;
+  /** Words for `deno run`. */
+  flags?: string[];
 }
 
 /** `examples/simple_services.ts` (or another program that prints `ready …`) in a process of its own. */
@@ -31,8 +33,8 @@ export class Service implements AsyncDisposable {
   }
 
   static async start(args: string[], options: ServiceOptions = {}): Promise<Service> {
-    const { prefix = [], program = "examples/simple_services.ts" } = options;
-    const [command, ...words] = [...prefix, Deno.execPath(), "run", "-A", program, ...args];
+    const { prefix = [], program = "examples/simple_services.ts", flags = [] } = options;
+    const [command, ...words] = [...prefix, Deno.execPath(), "run", "-A", ...flags, program, ...args];
     const child = new Deno.Command(command, { args: words, cwd: ROOT, stdin: "null", stdout: "piped", stderr: "piped" }).spawn();
     const service = new Service(child);
     const timer = setTimeout(() => child.kill("SIGKILL"), START_LIMIT_MS);

@@ -1,0 +1,216 @@
+/** `fetch`, `WebSocket` and HTTP clients over a stack, and the proxy that carries them. */
+import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
+import { once } from "node:events";
+import https from "node:https";
+import { createHash } from "node:crypto";
+import { serve, useStack } from "../../mod.ts";
+import { CA, CERT, KEY } from "./certificate.ts";
+import { hooked, nameServer } from "./worlds.ts";
+
+Deno.test("fetch goes over the stack: names, bodies, options, requests, many at once", async () => {
+  await using world = hooked({}, { nameservers: ["10.0.0.1"] });
+  void nameServer(world.peer, "10.0.0.1").catch(() => {});
+  const seen = new Set<string>();
+  await using _site = serve(world.peer.listen({ port: 80 }), async (request, { remoteAddr }) => {
+    seen.add(remoteAddr.hostname);
+    return new Response(`${request.method} ${new URL(request.url).pathname} ${await request.text()}`);
+  });
+  assertEquals(await (await fetch("http://10.0.0.1/a")).text(), "GET /a ");
+  const posted = await fetch(new URL("http://site.test/b"), { method: "POST", body: "body" });
+  assertEquals(await posted.text(), "POST /b body");
+  const request = new Request("http://site.test/c", { method: "PUT", body: "put" });
+  assertEquals(await (await fetch(request)).text(), "PUT /c put");
+  // A Request as options is allowed, too.
+  const options = new Request("http://10.0.0.1/", { method: "DELETE" });
+  assertEquals(await (await fetch("http://10.0.0.1/d", options)).text(), "DELETE /d ");
+  const many = await Promise.all(Array.from({ length: 20 }, async (_, i) => (await fetch(`http://10.0.0.1/${i}`)).text()));
+  assertEquals(many, Array.from({ length: 20 }, (_, i) => `GET /${i} `));
+  assertEquals(await (await fetch("data:text/plain,here")).text(), "here");
+  assertEquals([...seen], ["10.0.0.2"]);
+  assert(world.hook.statistics.proxied > 0);
+});
+
+Deno.test("fetch: nothing falls back to the host; an abort is an abort", async () => {
+  await using world = hooked();
+  await assertRejects(() => fetch("http://10.0.0.1/"), TypeError);
+  await assertRejects(() => fetch("http://192.0.2.1/"), TypeError);
+  await assertRejects(() => fetch("http://site.test/"), TypeError);
+  await assertRejects(() => fetch("http://[2001:db8::1]/"), TypeError);
+  assertEquals(world.hook.statistics, { connects: 0, listens: 0, host: 0, proxied: 0, proxyRefused: 0 });
+  using there = world.peer.listen({ port: 80 });
+  const abort = new AbortController();
+  const fetching = fetch("http://10.0.0.1/", { signal: abort.signal });
+  const conn = await there.accept();
+  await conn.read(new Uint8Array(1000));
+  abort.abort();
+  assertEquals((await assertRejects(() => fetching) as Error).name, "AbortError");
+  assertEquals(await conn.read(new Uint8Array(1000)).catch(() => null), null);
+  conn.close();
+});
+
+Deno.test("fetch: a server that resets in the middle is an error, and holds nothing", async () => {
+  await using world = hooked();
+  using there = world.peer.listen({ port: 80 });
+  const fetching = fetch("http://10.0.0.1/");
+  const conn = await there.accept();
+  await conn.read(new Uint8Array(1000));
+  await conn.write(new TextEncoder().encode("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin"));
+  const response = await fetching;
+  conn.abort();
+  await assertRejects(() => response.text());
+});
+
+Deno.test("fetch: loop-back is the host's; a redirect is asked about like a request", async () => {
+  await using world = hooked();
+  await using host = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    return request.url.endsWith("/away") ? Response.redirect("http://10.0.0.1/") : new Response("host");
+  });
+  await using _site = serve(world.peer.listen({ port: 80 }), () => new Response("stack"));
+  const url = `http://127.0.0.1:${host.addr.port}`;
+  assertEquals(await (await fetch(url)).text(), "host");
+  assertEquals(await (await fetch(url.replace("127.0.0.1", "localhost"))).text(), "host");
+  assertEquals(await (await fetch(`${url}/away`)).text(), "stack");
+  assertEquals(world.hook.statistics.proxied, 1);
+});
+
+Deno.test("Deno.createHttpClient and https", async () => {
+  await using world = hooked();
+  world.hook.undo();
+  const server = https.createServer({ cert: CERT, key: KEY }, (_request, response) => response.end("secret"));
+  {
+    using _there = useStack(world.peer);
+    server.listen(443);
+    await once(server, "listening");
+  }
+  world.hook = useStack(world.mine);
+  {
+    using client = Deno.createHttpClient({ caCerts: [CA] });
+    assertEquals(await (await fetch("https://10.0.0.1/", { client })).text(), "secret");
+    await assertRejects(() => fetch("https://10.0.0.1/"), TypeError);
+  }
+  await new Promise((resolve) => server.close(resolve));
+});
+
+/** A WebSocket server that echoes one short message, by hand: Deno's own takes only connections of the kernel's. */
+async function webSocketOnce(listener: Deno.TcpListener): Promise<void> {
+  const conn = await listener.accept();
+  const buffer = new Uint8Array(4096);
+  const head = new TextDecoder().decode(buffer.subarray(0, await conn.read(buffer) ?? 0));
+  const key = /sec-websocket-key: (\S+)/i.exec(head)![1];
+  const accept = createHash("sha1").update(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
+  const lines = [
+    "HTTP/1.1 101 Switching Protocols",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Accept: ${accept}`,
+  ];
+  if (/sec-websocket-protocol/i.test(head)) lines.push("Sec-WebSocket-Protocol: echo");
+  await conn.write(new TextEncoder().encode(lines.join("\r\n") + "\r\n\r\n"));
+  for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+    const mask = buffer.slice(2, 6);
+    const reply = Uint8Array.of(buffer[0], count - 6, ...buffer.slice(6, count).map((byte, i) => byte ^ mask[i & 3]));
+    await conn.write(reply);
+    if ((buffer[0] & 15) === 8) break;
+  }
+  conn.close();
+}
+
+Deno.test("WebSocket goes over the stack, and is the class that it was", async () => {
+  const Original = WebSocket;
+  await using world = hooked();
+  using listener = world.peer.listen({ port: 80 });
+  for (const protocols of [undefined, "echo", ["echo"]]) {
+    const serving = webSocketOnce(listener);
+    // What fails here fails below, too.
+    serving.catch(() => {});
+    const socket = protocols === undefined ? new WebSocket("ws://10.0.0.1/") : new WebSocket("ws://10.0.0.1/", protocols);
+    assert(socket instanceof WebSocket && socket instanceof Original);
+    assertStrictEquals(WebSocket.OPEN, 1);
+    await new Promise((resolve) => socket.onopen = resolve);
+    assertEquals(socket.protocol, protocols === undefined ? "" : "echo");
+    const message = new Promise((resolve) => socket.onmessage = ({ data }) => resolve(data));
+    socket.send("hello");
+    assertEquals(await message, "hello");
+    const closed = new Promise((resolve) => socket.onclose = resolve);
+    socket.close();
+    await closed;
+    await serving;
+  }
+  assertEquals(world.hook.statistics.proxied, 3);
+});
+
+/** The port of the proxy: what the one kernel connection of a fetch goes to. */
+async function proxyPort(): Promise<number> {
+  const original = Deno.listen;
+  const client = Deno.createHttpClient({});
+  client.close();
+  assertStrictEquals(Deno.listen, original);
+  const table = await Deno.readTextFile("/proc/self/net/tcp");
+  const inodes = new Set<string>();
+  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
+    try {
+      inodes.add(/^socket:\[(\d+)\]$/.exec(Deno.readLinkSync(`/proc/self/fd/${name}`))?.[1] ?? "");
+    } catch {
+      // Gone since it was listed.
+    }
+  }
+  const listening = table.split("\n").map((line) => line.trim().split(/\s+/)).filter((f) => f[3] === "0A" && inodes.has(f[9]));
+  return parseInt(listening.at(-1)![1].split(":")[1], 16);
+}
+
+Deno.test({
+  name: "the proxy: loop-back only, nobody without the password, not too many, gone with the hook",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    await using world = hooked({ maxProxied: 2 });
+    const port = await proxyPort();
+    const ask = async (...bytes: number[]): Promise<number[]> => {
+      using conn = await Deno.connect({ hostname: "127.0.0.1", port });
+      if (bytes.length > 0) await conn.write(Uint8Array.from(bytes));
+      const all: number[] = [];
+      const buffer = new Uint8Array(64);
+      for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+        all.push(...buffer.slice(0, count));
+      }
+      return all;
+    };
+    assertEquals(await ask(5, 1, 0), [5, 0xff], "no way in without a password");
+    using _there = world.peer.listen({ port: 80 });
+    const connect = [5, 1, 0, 1, 10, 0, 0, 1, 0, 80];
+    assertEquals((await ask(5, 1, 2, 1, 1, 65, 1, 66, ...connect)).slice(4), [], "nor with a wrong one");
+    assertEquals(await ask(4, 1, 2), [5, 0xff], "nor with another version");
+    assertEquals(world.hook.statistics.proxyRefused, 3);
+    {
+      using _first = await Deno.connect({ hostname: "127.0.0.1", port });
+      using _second = await Deno.connect({ hostname: "127.0.0.1", port });
+      assertEquals(await ask(), [], "the third is closed at once");
+      // The first two still have time to say what they want: only it was turned away.
+      assertEquals(world.hook.statistics.proxyRefused, 4);
+    }
+    world.hook.undo();
+    // Which of the two depends on how far the kernel was with the handshake when the listener was closed.
+    const error = await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }));
+    assert(error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset, String(error));
+  },
+});
+
+Deno.test("an answer that is being read when the hook is undone goes on", async () => {
+  await using world = hooked();
+  let more = () => {};
+  await using _site = serve(world.peer.listen({ port: 80 }), () => {
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        controller.enqueue(new TextEncoder().encode("first "));
+        more = () => {
+          controller.enqueue(new TextEncoder().encode("second"));
+          controller.close();
+        };
+      },
+    });
+    return new Response(body);
+  });
+  const response = await fetch("http://10.0.0.1/");
+  world.hook.undo();
+  more();
+  assertEquals(await response.text(), "first second");
+});
