@@ -20,6 +20,7 @@ import { type AfXdpOptions, checkAfXdpOptions } from "./af_xdp_options.ts";
 import { CHUNK_SIZE, Umem } from "./umem.ts";
 import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
 
+export type { AttachMode } from "../ffi/bpf_program.ts";
 export type { AfXdpOptions } from "./af_xdp_options.ts";
 export { Umem, type UmemOptions } from "./umem.ts";
 
@@ -245,14 +246,13 @@ export class AfXdpDevice implements Device, Disposable {
   /** Gives the kernel free chunks to receive into. */
   #refill(): void {
     const fill = this.#fill, umem = this.#umem;
-    const { words } = fill;
     let producer = fill.producer;
     while (this.#filled < fill.entries) {
       const chunk = umem.take(this.#user);
       if (chunk < 0) break;
       const at = fill.addressAt(producer++);
-      words[at] = chunk;
-      words[at + 1] = 0;
+      fill.words[at] = chunk;
+      fill.words[at + 1] = 0;
       this.#filled++;
     }
     fill.producer = producer;
@@ -261,11 +261,10 @@ export class AfXdpDevice implements Device, Disposable {
   /** Takes back what was sent. */
   #reap(): void {
     const completion = this.#completion;
-    const { words } = completion;
     let consumer = completion.consumer;
     const producer = completion.producer;
     while (consumer !== producer) {
-      this.#umem.release(words[completion.addressAt(consumer)]);
+      this.#umem.release(completion.words[completion.addressAt(consumer)]);
       consumer = (consumer + 1) | 0;
       this.#sending--;
     }
@@ -372,6 +371,7 @@ export class AfXdpDevice implements Device, Disposable {
     if (this.#user > 0) this.#umem.leave(this.#user);
   }
 
+  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -34,7 +34,7 @@ export interface PortOptions {
   queue?: number;
   /** The program: a function, or what {@link XdpEngine.load} made. Default: none, all frames are passed. */
   program?: PortProgram | CountedProgram | null;
-  /** Takes the frames that are passed (`XDP_PASS`). Default: nobody, they are counted and lost. */
+  /** Takes the frames that are passed (`XDP_PASS`); what it throws is reported. Default: nobody, they are counted and lost. */
   host?: FrameSink;
 }
 
@@ -42,12 +42,15 @@ export interface PortOptions {
 export interface TraceEvent {
   /** The port that the frame came in by. */
   port: XdpPort;
+  /** What the program returned, or what counts as that. */
   action: number;
   /** With the action REDIRECT: the interface's number. */
   target: number;
   /** The frame as the program left it. */
   memory: FrameMemory;
+  /** Where the frame begins in `memory`. */
   offset: number;
+  /** Bytes. */
   length: number;
   /** What the program threw, or null. */
   error: unknown;
@@ -103,7 +106,7 @@ class Ingress implements FrameSink {
       headStart = 0;
       tailEnd = slot.bytes.length;
     }
-    this.#engine.handle(this, memory, offset, length, headStart, tailEnd, flags, segmentSize);
+    this.#engine.handle(this.port, this.host, memory, offset, length, headStart, tailEnd, flags, segmentSize);
   }
 }
 
@@ -242,12 +245,20 @@ export class XdpEngine implements Disposable {
     else if (count >= 0) port.device.arm();
     else if (count === -ENODEV) {
       this.#remove(ingress);
-      this.#onGone?.(port);
+      this.#tellGone(port);
     } else {
       clearTimeout(ingress.retry);
       ingress.retry = setTimeout(() => this.#wake(ingress), DOWN_RETRY_MS);
     }
     return Math.max(0, count);
+  }
+
+  #tellGone(port: XdpPort): void {
+    try {
+      this.#onGone?.(port);
+    } catch (error) {
+      reportError(error);
+    }
   }
 
   readonly #onError = (error: unknown): void => {
@@ -257,7 +268,8 @@ export class XdpEngine implements Disposable {
 
   /** Runs a port's program on a frame that may be changed, and does what it says. Called by ports. */
   handle(
-    ingress: Ingress,
+    port: XdpPort,
+    host: FrameSink | null,
     memory: FrameMemory,
     offset: number,
     length: number,
@@ -266,7 +278,6 @@ export class XdpEngine implements Disposable {
     flags: number,
     segmentSize: number,
   ): void {
-    const { port } = ingress;
     const context = this.#context;
     context.reset(memory, offset, offset + length, headStart, tailEnd);
     context.ifindex = port.ifindex;
@@ -287,8 +298,17 @@ export class XdpEngine implements Disposable {
       else target.send(memory, context.offset, size, flags, segmentSize);
     } else if (action === XDP_TX) port.send(memory, context.offset, size, flags, segmentSize);
     else if (action === XDP_PASS) {
-      if (ingress.host === null) port.counters.passedToNobody++;
-      else ingress.host.frame(memory, context.offset, size, flags, segmentSize);
+      if (host === null) port.counters.passedToNobody++;
+      else this.#pass(host, memory, context.offset, size, flags, segmentSize);
+    }
+  }
+
+  /** A host's fault must not stop the ports. */
+  #pass(host: FrameSink, memory: FrameMemory, offset: number, length: number, flags: number, segmentSize: number): void {
+    try {
+      host.frame(memory, offset, length, flags, segmentSize);
+    } catch (error) {
+      reportError(error);
     }
   }
 

@@ -33,7 +33,7 @@ export abstract class XdpMap implements MapMemory {
   /** The memory of all values. */
   readonly values: DataView<ArrayBuffer>;
 
-  /** @throws {TypeError} for a map that the kernel would refuse; {RangeError} for more than {@link MAP_BYTES_MAX} */
+  /** Takes the memory. @throws {TypeError} for a map that the kernel would refuse; {RangeError} for more than {@link MAP_BYTES_MAX} */
   constructor(spec: MapSpec) {
     checkMapSpec(spec);
     const bytes = spec.maxEntries * (spec.keySize + spec.valueSize);
@@ -100,6 +100,7 @@ export class ArrayMap extends XdpMap {
     return index < this.spec.maxEntries ? index * this.spec.valueSize : -1;
   }
 
+  /** Where the value is, or -1 beyond the end. */
   lookup(): number {
     return this.place();
   }
@@ -175,6 +176,7 @@ export class HashMap extends XdpMap {
     return entry;
   }
 
+  /** Where the value is, or -1. */
   lookup(): number {
     const entry = this.#entry(this.#bucket(this.key, 0));
     if (entry < 0) return -1;
@@ -269,6 +271,7 @@ export class LruMap extends HashMap {
     this.#newer = new Int32Array(spec.maxEntries + 1).fill(this.#ring);
   }
 
+  /** It is the newest. */
   protected override added(entry: number): void {
     const ring = this.#ring;
     const newest = this.#older[ring];
@@ -278,18 +281,21 @@ export class LruMap extends HashMap {
     this.#older[ring] = entry;
   }
 
+  /** Out of the order. */
   protected override removed(entry: number): void {
     const older = this.#older[entry], newer = this.#newer[entry];
     this.#newer[older] = newer;
     this.#older[newer] = older;
   }
 
+  /** It is the newest. */
   protected override used(entry: number): void {
     if (this.#newer[entry] === this.#ring) return; // the newest already
     this.removed(entry);
     this.added(entry);
   }
 
+  /** The oldest goes. */
   protected override evict(): void {
     this.evictions++;
     this.drop(this.#newer[this.#ring]);

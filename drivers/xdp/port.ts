@@ -28,9 +28,13 @@ export class CountedProgram {
 
 /** What a port did; only grows. */
 export class PortCounters {
+  /** Frames received, before their program. */
   rxFrames = 0;
+  /** Bytes of them. */
   rxBytes = 0;
+  /** Frames that the device took. */
   txFrames = 0;
+  /** Bytes of them. */
   txBytes = 0;
   /** Its device took no more (EAGAIN). */
   txFull = 0;

@@ -4,7 +4,8 @@ import { XdpForwarder } from "../../../drivers/xdp/forwarder.ts";
 import { createMap, type DevMap, InterfaceTable } from "../../../drivers/xdp/interface_maps.ts";
 import * as mux from "../../../drivers/xdp/programs/vlan_mux.ts";
 import { physicalFunction, routerFunction } from "../../../drivers/xdp/vlan_functions.ts";
-import { type Device, FrameMemory, type FrameSink } from "../../../stack/device.ts";
+import { FrameMemory } from "../../../stack/device.ts";
+import { Endless } from "../../drivers/xdp/endless.ts";
 import { tagged } from "../../drivers/xdp/run.ts";
 
 const FRAMES = 1000;
@@ -38,43 +39,11 @@ for (const [kind, [physical, router]] of Object.entries(programs)) {
   });
 }
 
-/** Delivers the same frame again and again, and takes all. */
-class Endless implements Device {
-  readonly medium = "ethernet";
-  readonly mtu = 1500;
-  readonly mac = null;
-  readonly capabilities = {
-    rxChecksum: false,
-    txChecksum: false,
-    txSegmentation: 0,
-    rxFrame: 1514,
-    rxHeadroom: 256,
-    rxTailroom: 0,
-  };
-  left = 0;
-  wake: () => void = () => {};
-  constructor(readonly name: string) {}
-  open(wake: () => void): void {
-    this.wake = wake;
-  }
-  arm(): void {}
-  receive(sink: FrameSink, budget: number): number {
-    const count = Math.min(budget, this.left);
-    for (let i = 0; i < count; i++) sink.frame(memory, 256, plain.length, 0, 0);
-    this.left -= count;
-    return count;
-  }
-  transmit(): number {
-    return 0;
-  }
-  close(): void {}
-}
-
 memory.bytes.set(plain, 256);
 const forwarder = new XdpForwarder();
-const source = new Endless("in");
+const source = new Endless("in", memory, 256, plain.length);
 forwarder.add(source, { ifindex: 7 });
-forwarder.add(new Endless("out"), { ifindex: 9, role: "router" });
+forwarder.add(new Endless("out", memory, 256, plain.length), { ifindex: 9, role: "router" });
 forwarder.setRouterInterface("out");
 Deno.bench(`${FRAMES} frames through the forwarder, between devices that do nothing`, () => {
   source.left = FRAMES;

@@ -198,6 +198,34 @@ Deno.test("D3.16 the trace hook sees every frame as its program left it, and may
   assertThrows(() => running.engine.remove(1), Deno.errors.NotFound);
 });
 
+Deno.test("a host that throws, and a hook that throws when a device is gone, are reported; the ports go on", () => {
+  const reported: string[] = [];
+  const hook = (event: ErrorEvent) => {
+    event.preventDefault();
+    reported.push(event.error.message);
+  };
+  globalThis.addEventListener("error", hook);
+  const engine = new XdpEngine({
+    onGone: () => {
+      throw new Error("gone");
+    },
+  });
+  const device = new PacketDevice({ medium: "ethernet" });
+  const host = {
+    frame(): void {
+      throw new Error("host");
+    },
+  };
+  engine.add(device, { host });
+  for (let i = 0; i < 3; i++) device.inject(frame);
+  assertEquals(engine.poll(), 3);
+  device.close();
+  engine.poll();
+  globalThis.removeEventListener("error", hook);
+  assertEquals(reported, ["host", "host", "host", "gone"]);
+  assertEquals(engine.ports, []);
+});
+
 Deno.test("frames beyond the MTU of where they go are dropped and counted; headers lent by no device are copied", () => {
   using running = world(2, (_view, _offset, _end, _ifindex, context) => redirect(context, 2));
   running.devices[0].inject(new Uint8Array(1519));
