@@ -12,8 +12,8 @@ import * as errno from "../ffi/errno.ts";
 import { IFF_PROMISC } from "../ffi/ifreq.ts";
 import { parseMac } from "../ffi/inet.ts";
 import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
-import { LinkEvents } from "../ffi/link_events.ts";
 import { getLink, type Link, setLink } from "../ffi/rtnl_link.ts";
+import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
 import { type AfXdpOptions, checkAfXdpOptions } from "./af_xdp_options.ts";
@@ -63,8 +63,7 @@ export class AfXdpDevice implements Device, Disposable {
   #program: AttachedSocket | null = null;
   #waker: Waker | null = null;
   /** The socket's own descriptor doesn't say that its interface is gone. */
-  #events: LinkEvents | null = null;
-  #eventsWaker: Waker | null = null;
+  #monitor: LinkMonitor | null = null;
   #wake: () => void = () => {};
   /** Chunks in the fill ring, and frames in the transmit ring that haven't come back. */
   #filled = 0;
@@ -181,9 +180,7 @@ export class AfXdpDevice implements Device, Disposable {
   open(wake: () => void): void {
     if (this.#closed) throw errno.errnoError("use", `device "${this.name}"`, errno.EBADF, "It was closed");
     if (this.#waker !== null) throw errno.errnoError("use", `device "${this.name}"`, errno.EBUSY, "Another stack has it");
-    const events = this.#events = LinkEvents.open();
-    this.#eventsWaker = createWaker(events.fd, () => this.#linkChanged());
-    this.#eventsWaker.arm();
+    this.#monitor = new LinkMonitor(() => this.#linkChanged());
     this.#waker = createWaker(this.#socket.fd, () => {
       this.#wakes++;
       this.#wake();
@@ -192,13 +189,10 @@ export class AfXdpDevice implements Device, Disposable {
   }
 
   #linkChanged(): void {
-    this.#events?.drain();
-    if (this.#socket.takeError() === 0) {
-      this.#eventsWaker?.arm();
-      return;
-    }
+    if (this.#socket.takeError() === 0) return;
     // It never comes back to this socket, even if there is one of its name again.
     this.#gone = true;
+    this.#monitor?.close();
     this.#waker?.close();
     this.#wake();
   }
@@ -355,8 +349,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.#waker?.close();
     this.#waker = null;
     this.#restore();
-    this.#eventsWaker?.close();
-    this.#events?.close();
+    this.#monitor?.close();
     this.#wake = () => {};
     this.#program?.close();
     this.#socket.close();
