@@ -24,3 +24,16 @@ export function descriptorIsSocket(tid: number, fd: number): boolean {
   const n = libc().readlink(path, target, target.length);
   return n > SOCKET.length && SOCKET.every((byte, i) => target[i] === byte);
 }
+
+const CAP_NET_ADMIN = 12n;
+
+/** True if a thread may administer networks here: it has CAP_NET_ADMIN, in the user namespace that we are in. */
+export function mayAdminister(tid: number): boolean {
+  try {
+    const effective = Deno.readTextFileSync(`/proc/${tid}/status`).match(/^CapEff:\s*([0-9a-f]+)$/m)?.[1];
+    if (effective === undefined || (BigInt(`0x${effective}`) >> CAP_NET_ADMIN & 1n) === 0n) return false;
+    return Deno.readLinkSync(`/proc/${tid}/ns/user`) === Deno.readLinkSync("/proc/self/ns/user");
+  } catch {
+    return false; // it has gone, or isn't ours to look at
+  }
+}

@@ -10,12 +10,12 @@ import { createWaker, type Waker } from "../../ffi/poll.ts";
 import { readProcess, writeProcess } from "../../ffi/process_memory.ts";
 import { Notification, NotificationListener, systemCalls } from "../../ffi/seccomp.ts";
 import { readOnlyMemoryFile } from "../../ffi/shared_memory.ts";
-import { descriptorIsSocket } from "../../ffi/process_files.ts";
+import { descriptorIsSocket, mayAdminister } from "../../ffi/process_files.ts";
 import { type DeviceTable, ENOIOCTLCMD, type IoctlDevice } from "../netdev/table.ts";
 import { contentOf, wantedFile } from "./files.ts";
 import { type Caller, CallerMemory } from "./memory.ts";
 import type { Pulse } from "./pulse.ts";
-import { hasData } from "./requests.ts";
+import { hasData, needsPrivilege } from "./requests.ts";
 
 const POLLIN = 1;
 const POLLHUP = 0x10;
@@ -209,6 +209,8 @@ export class Answering {
     ifreq[IFNAME_LAST] = 0;
     const colon = ifreq.indexOf(COLON);
     if (colon >= 0 && colon < IFNAME_LAST) ifreq[colon] = 0;
+    // As the kernel does before it asks a driver.
+    if (needsPrivilege(request) && !mayAdminister(tid)) return this.#finish(asked, -EPERM);
     this.onAsked(name);
     this.#ask(asked);
   }

@@ -19,6 +19,17 @@ export const WATCHED: readonly (readonly [number, number])[] = [
   [0x89e0, SIOCDEVPRIVATE_LAST],
 ];
 
+/** SIOCSIF{FLAGS,ADDR,DSTADDR,BRDADDR,NETMASK,METRIC,MEM,MTU,NAME,HWADDR,ENCAP,SLAVE}, multicast, and the rest that changes something. */
+const CHANGING: ReadonlySet<number> = new Set([
+  ...[0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8920, 0x8922, 0x8923, 0x8924, 0x8926, 0x8930, 0x8931, 0x8932],
+  ...[0x8934, 0x8936, 0x8937, 0x8943, 0x8971],
+]);
+
+/** True for requests that the kernel answers with EPERM unless the caller has CAP_NET_ADMIN; private ones are the driver's own affair. */
+export function needsPrivilege(request: number): boolean {
+  return CHANGING.has(request);
+}
+
 /** True for requests whose union is a pointer: ethtool, time stamps, the protocol's and the device's own. */
 export function hasData(request: number): boolean {
   return request >= 0x89e0 || request === SIOCETHTOOL || request === 0x89b0 || request === 0x89b1;

@@ -16,10 +16,11 @@ const ignore = lacksKernel() || lacksRoot() || lacksPrograms(["setpriv"], "util-
   (compiler === null && lacksKernel(["gcc"], "gcc libc6-dev"));
 
 Deno.test({
-  name: "D4.7 as an ordinary user: a C program below a shell gets the device's answers",
+  name: "D4.7 as an ordinary user: a C program below a shell gets the device's answers, and EPERM for what changes something",
   ignore,
   async fn() {
     using program = compile(`
+#include <errno.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -29,7 +30,9 @@ int main(void) {
   int s = socket(AF_INET, SOCK_DGRAM, 0);
   int answer = ioctl(s, 0x89f0, &r);
   ioctl(s, SIOCGIFMTU, &lo);
-  printf("%d %d;", answer, lo.ifr_mtu);
+  r.ifr_mtu = 1400;
+  ioctl(s, SIOCSIFMTU, &r);
+  printf("%d %d %d;", answer, lo.ifr_mtu, errno);
   return 0;
 }`);
     const folder = await Deno.makeTempDir({ prefix: "tapioca_nobody_" });
@@ -39,7 +42,7 @@ int main(void) {
       await copyForNobody(folder);
       const [setpriv, ...words] = wordsOfNobody(folder, [`${folder}/deno`, "run", "-A", "--no-check", `${folder}/script.ts`]);
       const { code, stdout, stderr } = await run(setpriv, words);
-      assertEquals([code, stdout.trim(), stderr], [0, "0 42 65536;42 65536;  0", ""]);
+      assertEquals([code, stdout.trim(), stderr], [0, "0 42 65536 1;42 65536 1;  0", ""]);
     } finally {
       await Deno.remove(folder, { recursive: true });
     }
