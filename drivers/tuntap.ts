@@ -5,12 +5,13 @@
  * @module
  */
 import * as errno from "../ffi/errno.ts";
-import { addressOf, type Libc, libc, pointerTo } from "../ffi/libc.ts";
+import { type Libc, libc, pointerTo } from "../ffi/libc.ts";
 import { createWaker, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, type Waker } from "../ffi/poll.ts";
 import { getLink } from "../ffi/rtnl_link.ts";
 import { IFF_TAP, type TunDescriptor } from "../ffi/tun.ts";
 import { EAGAIN, EINVAL, EIO, ENOBUFS, ENODEV } from "../stack/codes.ts";
 import { type Device, type DeviceCapabilities, FrameMemory, type FrameSink, type TxFrame } from "../stack/device.ts";
+import { FRAME_INVALID, FrameWriter } from "./frame_writer.ts";
 import { openQueue } from "./tuntap_open.ts";
 import { checkOptions, configureHost, type TunTapOptions } from "./tuntap_options.ts";
 import { ethernetIpOffset, putTxHeader, rxFlags, rxSegmentSize, VIRTIO_HEADER_SIZE } from "./virtio_header.ts";
@@ -20,6 +21,8 @@ const PACKET_INFO_SIZE = 4;
 const PACKET_STRIPPED = 1;
 /** The slot of a received frame: 64 KiB of packet, its Ethernet header and tags, and our own headers. */
 const SLOT_SIZE = 65536 + 64;
+/** Room before and behind the slot for whoever changes frames in place: as much as the kernel's own programs have. */
+const RX_HEADROOM = 256;
 /** Largest frame that the kernel cuts into segments: an IPv4 packet's own limit. */
 const SEGMENTATION_MAX = 65535;
 /** Wakes with an error and nothing to read, in a row, before the device counts as gone (removal itself takes a moment). */
@@ -51,13 +54,9 @@ export abstract class TunTapDevice implements Device, Disposable {
   readonly #packetInfo: boolean;
   /** Bytes before a frame: packet information, then virtio header. */
   readonly #headerSize: number;
-  readonly #slot = new FrameMemory(SLOT_SIZE);
+  readonly #slot = new FrameMemory(RX_HEADROOM + SLOT_SIZE + RX_HEADROOM);
   readonly #slotPointer: Deno.PointerObject;
-  /** A header of our own, for frames without room before them. */
-  readonly #header = new FrameMemory(64);
-  /** Four iovecs of (address, length), 64 bits each, written as halves. */
-  readonly #iovec = new Uint32Array(16);
-  readonly #iovecPointer: Deno.PointerObject;
+  readonly #writer: FrameWriter;
   #closed = false;
   #gone = false;
   /** `receive` has said so: from then on there is nothing to wait for. */
@@ -98,9 +97,7 @@ export abstract class TunTapDevice implements Device, Disposable {
       const interfaceMtu = options.mtu ?? options.host?.mtu ?? link.mtu;
       this.name = options.host === undefined ? queue.name : configureHost(queue.name, options.mtu, options.host);
       this.mtu = interfaceMtu;
-      this.#slotPointer = pointerTo(this.#slot.bytes);
-      this.#iovecPointer = pointerTo(this.#iovec);
-      this.#header.address = addressOf(this.#header.bytes);
+      this.#slotPointer = pointerTo(this.#slot.bytes.subarray(RX_HEADROOM));
     } catch (error) {
       queue.descriptor.close();
       throw error;
@@ -113,6 +110,7 @@ export abstract class TunTapDevice implements Device, Disposable {
     this.#virtio = queue.virtioHeader;
     this.#packetInfo = queue.packetInfo;
     this.#headerSize = (queue.packetInfo ? PACKET_INFO_SIZE : 0) + (queue.virtioHeader ? VIRTIO_HEADER_SIZE : 0);
+    this.#writer = new FrameWriter(this.#headerSize, SLOT_SIZE, (frame, into, at) => this.#putHeader(frame, into, at));
     const out = queue.virtioHeader && options.offload !== false;
     this.capabilities = {
       rxChecksum: queue.offload !== 0,
@@ -121,6 +119,8 @@ export abstract class TunTapDevice implements Device, Disposable {
       rxFrame: SLOT_SIZE - this.#headerSize - 1,
       // With offload a queued frame holds up to 64 KiB, and the queue is never what overflows.
       rxQueueFrames: queue.offload !== 0 ? 0 : queueLength,
+      rxHeadroom: RX_HEADROOM,
+      rxTailroom: RX_HEADROOM,
     };
   }
 
@@ -172,20 +172,20 @@ export abstract class TunTapDevice implements Device, Disposable {
         this.#rxShort++;
         continue;
       }
-      if (n === SLOT_SIZE || (this.#packetInfo && (memory.view.getUint16(0, true) & PACKET_STRIPPED) !== 0)) {
+      if (n === SLOT_SIZE || (this.#packetInfo && (memory.view.getUint16(RX_HEADROOM, true) & PACKET_STRIPPED) !== 0)) {
         this.#rxTruncated++;
         continue;
       }
       let flags = 0, segmentSize = 0;
       if (this.#virtio) {
-        const at = header - VIRTIO_HEADER_SIZE;
+        const at = RX_HEADROOM + header - VIRTIO_HEADER_SIZE;
         flags = rxFlags(memory.view, at);
         segmentSize = rxSegmentSize(memory.view, at);
         if (segmentSize > 0) this.#rxSegmented++;
       }
       this.#rxFrames++;
       this.#rxBytes += n - header;
-      sink.frame(memory, header, n - header, flags, segmentSize);
+      sink.frame(memory, RX_HEADROOM + header, n - header, flags, segmentSize);
     }
     return budget;
   }
@@ -204,43 +204,16 @@ export abstract class TunTapDevice implements Device, Disposable {
       this.#txGone++;
       return ENODEV;
     }
-    const entries = this.#gather(frame);
-    if (entries < 0) {
+    const n = this.#writer.write(this.#fd, frame);
+    if (n === FRAME_INVALID) {
       this.#txInvalid++;
       return EINVAL;
     }
-    const n = this.#libc.writev(this.#fd, this.#iovecPointer, entries);
-    if (n < 0) return this.#failed(this.#libc.errno[0]);
+    if (n < 0) return this.#failed(FRAME_INVALID - n);
     this.#txFrames++;
     this.#txBytes += n - this.#headerSize;
     if (frame.segmentSize > 0) this.#txSegmented++;
     return 0;
-  }
-
-  /** Fills the iovecs; how many, or -1 for a frame that lies outside its memory or asks for what the device cannot do. */
-  #gather(frame: TxFrame): number {
-    const { memory, payload, offset, length } = frame;
-    // The kernel would read whatever addresses we name, so nothing may lie outside.
-    if (!inside(memory, offset, length) || frame.size > SLOT_SIZE) return -1;
-    const length1 = frame.payloadLength1, length2 = frame.payloadLength2;
-    if (!inside(payload, frame.payloadOffset1, length1) || !inside(payload, frame.payloadOffset2, length2)) return -1;
-    if (memory.address === 0) memory.address = addressOf(memory.bytes);
-    const header = this.#headerSize;
-    let count = 0;
-    if (header > 0 && offset >= header) {
-      if (!this.#putHeader(frame, memory, offset - header)) return -1;
-      this.#entry(count++, memory.address + offset - header, length + header);
-    } else {
-      if (!this.#putHeader(frame, this.#header, 0)) return -1;
-      if (header > 0) this.#entry(count++, this.#header.address, header);
-      this.#entry(count++, memory.address + offset, length);
-    }
-    if (length1 > 0 || length2 > 0) {
-      if (payload.address === 0) payload.address = addressOf(payload.bytes);
-      if (length1 > 0) this.#entry(count++, payload.address + frame.payloadOffset1, length1);
-      if (length2 > 0) this.#entry(count++, payload.address + frame.payloadOffset2, length2);
-    }
-    return count;
   }
 
   /** Writes the device's own header at `at` of `into`. */
@@ -255,13 +228,6 @@ export abstract class TunTapDevice implements Device, Disposable {
     }
     if (this.#virtio) return putTxHeader(into.view, at, frame, ipOffset);
     return frame.checksumStart < 0 && frame.segmentSize === 0;
-  }
-
-  #entry(index: number, address: number, length: number): void {
-    const at = index * 4;
-    this.#iovec[at] = address % 0x1_0000_0000;
-    this.#iovec[at + 1] = address / 0x1_0000_0000;
-    this.#iovec[at + 2] = length;
   }
 
   /** Counts a failed write and says what it means to the stack. */
@@ -334,10 +300,6 @@ export abstract class TunTapDevice implements Device, Disposable {
       wakes: this.#wakes,
     };
   }
-}
-
-function inside(memory: FrameMemory, offset: number, length: number): boolean {
-  return offset >= 0 && length >= 0 && offset + length <= memory.bytes.length;
 }
 
 function isGone(code: number): boolean {

@@ -272,3 +272,8 @@ export function pollNow(fd: number, events: number): number {
   const n = lib.poll(bytes, 1, 0);
   return n < 0 ? -lib.errno[0] : view.getUint16(6, true);
 }
+
+/** Stops the thread for so many milliseconds: for what the kernel finishes by itself in a moment, while opening something. */
+export function pauseMs(ms: number): void {
+  libc().poll(new Uint8Array(8), 0, ms);
+}

@@ -35,6 +35,7 @@ const IFLA_LINKINFO = 18;
 const IFLA_NET_NS_PID = 19;
 const IFLA_STATS64 = 23;
 const IFLA_NET_NS_FD = 28;
+const IFLA_PROMISCUITY = 30;
 const IFLA_CARRIER = 33;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
@@ -88,6 +89,8 @@ export interface Link {
   readonly master: number;
   /** Index of the link that it stands on (a veth's peer, a VLAN's base), or 0. */
   readonly peer: number;
+  /** How many ask for frames that aren't meant for its address; 0: nobody. */
+  readonly promiscuity: number;
   /** What a TAP or TUN is set to; null for other links, and from kernels before 4.17. */
   readonly tun: TunSettings | null;
   readonly rxPackets: number;
@@ -211,6 +214,7 @@ function parseLink(part: NetlinkPart): Link {
     operState: OPERSTATES[found.get(IFLA_OPERSTATE)?.bytes[0] ?? 0] ?? "unknown",
     master: attributeU32(found.get(IFLA_MASTER)),
     peer: attributeU32(found.get(IFLA_LINK)),
+    promiscuity: attributeU32(found.get(IFLA_PROMISCUITY)),
     tun: parseTun(info),
     rxPackets: counter(0),
     txPackets: counter(1),

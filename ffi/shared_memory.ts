@@ -36,10 +36,22 @@ export class Mapping implements Disposable {
   static map(fd: number, size: number): Mapping {
     const length = fileSize(fd);
     if (!(size > 0) || size > length) throw new RangeError(`a mapping of ${size} bytes of a file of ${length}`);
+    const mapping = Mapping.mapDevice(fd, size, 0);
+    if (typeof mapping === "number") throw errnoError("map", `${size} bytes of descriptor ${fd}`, mapping);
+    return mapping;
+  }
+
+  /**
+   * Maps memory that a socket or device shares: it has no end that could be asked for, so `size` must be what was agreed.
+   *
+   * @param offset up to 2^53: what the device calls the piece
+   * @returns the mapping or a negative errno
+   */
+  static mapDevice(fd: number, size: number, offset: number): Mapping | number {
     const lib = libc();
-    const pointer = lib.mmap(null, BigInt(size), PROT_READ_WRITE, MAP_SHARED, fd, 0n);
+    const pointer = lib.mmap(null, BigInt(size), PROT_READ_WRITE, MAP_SHARED, fd, BigInt(offset));
     const failed = pointer === null || Deno.UnsafePointer.value(pointer) >= 0xffff_ffff_ffff_f000n;
-    if (failed) throw errnoError("map", `${size} bytes of descriptor ${fd}`, pointer === null ? ENOMEM : lib.errno[0]);
+    if (failed) return pointer === null ? -ENOMEM : -lib.errno[0];
     return new Mapping(pointer, new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(pointer, size)));
   }
 

@@ -138,6 +138,13 @@ export interface DeviceCapabilities {
    * Left out or 0 when nothing is known, or when frames are so large that it doesn't matter.
    */
   readonly rxQueueFrames?: number;
+  /**
+   * Bytes before a received frame that its receiver may overwrite during the call, and the frame itself with them; left out or 0
+   * when all has to stay as it is. A forwarder works there in place, instead of copying.
+   */
+  readonly rxHeadroom?: number;
+  /** The same behind a received frame, when there is `rxHeadroom`. */
+  readonly rxTailroom?: number;
 }
 
 /**

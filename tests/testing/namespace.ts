@@ -25,7 +25,7 @@ export function findProgram(name: string): string | null {
 }
 
 /** Says in one line why a test is skipped; `deno task test` collects the lines, and in CI they fail the run. */
-function reportSkip(line: string): void {
+export function reportSkip(line: string): void {
   const path = Deno.env.get("TAPIOCA_SKIPS");
   if (path !== undefined) Deno.writeTextFileSync(path, `${line}\n`, { append: true });
 }

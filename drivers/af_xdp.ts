@@ -1,0 +1,389 @@
+/**
+ * A device on one queue of an interface, by an AF_XDP socket: frames come straight from the driver (or, in generic mode, from
+ * the kernel's receive path), before the host sees them. With XDP in the kernel as its program says "this queue is that
+ * socket's".
+ *
+ * @module
+ */
+import * as xdp from "../ffi/af_xdp.ts";
+import { type XdpRing, type XdpRingName, XdpSocket } from "../ffi/af_xdp.ts";
+import type { AttachMode } from "../ffi/bpf_program.ts";
+import * as errno from "../ffi/errno.ts";
+import { parseMac } from "../ffi/inet.ts";
+import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
+import { LinkEvents } from "../ffi/link_events.ts";
+import { getLink, type Link, setLink } from "../ffi/rtnl_link.ts";
+import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
+import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
+import { type AfXdpOptions, checkAfXdpOptions } from "./af_xdp_options.ts";
+import { CHUNK_SIZE, Umem } from "./umem.ts";
+import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
+
+export type { AfXdpOptions } from "./af_xdp_options.ts";
+export { Umem, type UmemOptions } from "./umem.ts";
+
+const HEADER_SIZE = 14;
+const LINK_HEADER = 22;
+/** Where a frame of ours begins in its chunk. */
+const TX_OFFSET = xdp.XDP_PACKET_HEADROOM;
+/** The largest frame: what fits behind the headroom. */
+const FRAME_MAX = CHUNK_SIZE - TX_OFFSET;
+/** Frames that the kernel sends for one call. */
+const KERNEL_BATCH = 32;
+/** How often a queue that is busy is asked for again, a millisecond apart. */
+const BUSY_RETRIES = 50;
+
+function check(code: number, op: string, name: string): void {
+  if (code < 0) throw errno.errnoError(op, `interface "${name}"`, code, code === -errno.EPERM ? xdp.XDP_HINT : "");
+}
+
+/** Frames of one queue. */
+export class AfXdpDevice implements Device, Disposable {
+  /** The interface's name. */
+  readonly name: string;
+  readonly medium = "ethernet";
+  readonly mtu: number;
+  /** The interface's own address. */
+  readonly mac: Uint8Array;
+  readonly capabilities: DeviceCapabilities;
+  /** The interface's number. */
+  readonly ifindex: number;
+  /** How the program is attached. */
+  readonly mode: AttachMode;
+  readonly #umem: Umem;
+  readonly #socket: XdpSocket;
+  readonly #rings: XdpRing[] = [];
+  readonly #rx: XdpRing;
+  readonly #tx: XdpRing;
+  readonly #fill: XdpRing;
+  readonly #completion: XdpRing;
+  readonly #user: number = 0;
+  #program: AttachedSocket | null = null;
+  #waker: Waker | null = null;
+  /** The socket's own descriptor doesn't say that its interface is gone. */
+  #events: LinkEvents | null = null;
+  #eventsWaker: Waker | null = null;
+  #wake: () => void = () => {};
+  /** Chunks in the fill ring, and frames in the transmit ring that haven't come back. */
+  #filled = 0;
+  #sending = 0;
+  #unsent = 0;
+  #receiving = false;
+  #closed = false;
+  #gone = false;
+
+  #rxFrames = 0;
+  #rxBytes = 0;
+  #txFrames = 0;
+  #txBytes = 0;
+  #txMoved = 0;
+  #txFull = 0;
+  #txInvalid = 0;
+  #kicks = 0;
+  #wakes = 0;
+  readonly #dropped = new BigUint64Array(6);
+
+  private constructor(link: Link, options: AfXdpOptions) {
+    const { queue = 0, ring = 1024, umem = new Umem({ chunks: Math.max(4096, 4 * ring) }) } = options;
+    this.name = link.name;
+    this.mac = parseMac(link.mac);
+    this.ifindex = link.index;
+    this.mtu = Math.min(link.mtu, FRAME_MAX - LINK_HEADER);
+    this.capabilities = {
+      rxChecksum: false,
+      txChecksum: false,
+      txSegmentation: 0,
+      rxFrame: FRAME_MAX,
+      rxQueueFrames: ring,
+      rxHeadroom: xdp.XDP_PACKET_HEADROOM,
+      rxTailroom: 0,
+    };
+    this.#umem = umem;
+    this.#socket = XdpSocket.open();
+    try {
+      this.#user = umem.join(this.#socket);
+      const partner = umem.partner(this.#user);
+      [this.#fill, this.#completion, this.#rx, this.#tx] = (["fill", "completion", "rx", "tx"] as const).map((name) =>
+        this.#makeRing(name, ring)
+      );
+      // Half of the memory at most waits for frames: the other half is there for sending.
+      this.#refill();
+      const flags = partner < 0 ? 0 : xdp.XDP_SHARED_UMEM;
+      this.#bind(queue, flags, Math.max(0, partner));
+      this.#program = attachSocket(this.#socket, link, queue, options.mode);
+      this.mode = this.#program.mode;
+      if (options.promiscuous === true) this.setPromiscuous(true);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a device on an interface of this thread's namespace, and attaches the program that it needs.
+   *
+   * @throws {RangeError} for impossible options
+   * @throws {Deno.errors.NotFound} (ENODEV) when there is no such interface
+   * @throws {Deno.errors.PermissionDenied} (EPERM) without CAP_NET_RAW, CAP_BPF and CAP_NET_ADMIN
+   * @throws {Deno.errors.Busy} (EBUSY) when another program is attached or the queue has a socket
+   */
+  static open(options: AfXdpOptions): AfXdpDevice {
+    checkAfXdpOptions(options);
+    const link = getLink(options.name);
+    if (link.mac === "") {
+      throw errno.errnoError("open", `interface "${link.name}"`, errno.EOPNOTSUPP, "It has no Ethernet header");
+    }
+    return new AfXdpDevice(link, options);
+  }
+
+  #makeRing(name: XdpRingName, entries: number): XdpRing {
+    const ring = this.#socket.ring(name, entries);
+    if (typeof ring === "number") throw errno.errnoError("make a ring for", `interface "${this.name}"`, ring);
+    this.#rings.push(ring);
+    return ring;
+  }
+
+  #bind(queue: number, flags: number, partner: number): void {
+    let code = this.#socket.bind(this.ifindex, queue, flags, partner);
+    // The kernel lets a queue go a moment after its last socket was closed.
+    for (let i = 0; code === -errno.EBUSY && i < BUSY_RETRIES; i++) {
+      pauseMs(1);
+      code = this.#socket.bind(this.ifindex, queue, flags, partner);
+    }
+    check(code, "bind an AF_XDP socket to", this.name);
+  }
+
+  /** True if not even the kernel copies. */
+  get zeroCopy(): boolean {
+    return this.#socket.zeroCopy;
+  }
+
+  /** Switches the interface's promiscuous mode. @throws what the kernel says */
+  setPromiscuous(on: boolean): void {
+    setLink(this.ifindex, { promiscuous: on });
+  }
+
+  /** Attaches the device to its one user. @throws `Busy` (EBUSY) when it has one, `BadResource` (EBADF) when it is closed */
+  open(wake: () => void): void {
+    if (this.#closed) throw errno.errnoError("use", `device "${this.name}"`, errno.EBADF, "It was closed");
+    if (this.#waker !== null) throw errno.errnoError("use", `device "${this.name}"`, errno.EBUSY, "Another stack has it");
+    const events = this.#events = LinkEvents.open();
+    this.#eventsWaker = createWaker(events.fd, () => this.#linkChanged());
+    this.#eventsWaker.arm();
+    this.#waker = createWaker(this.#socket.fd, () => {
+      this.#wakes++;
+      this.#wake();
+    });
+    this.#wake = wake;
+  }
+
+  #linkChanged(): void {
+    this.#events?.drain();
+    if (this.#socket.takeError() === 0) {
+      this.#eventsWaker?.arm();
+      return;
+    }
+    // It never comes back to this socket, even if there is one of its name again.
+    this.#gone = true;
+    this.#waker?.close();
+    this.#wake();
+  }
+
+  /** Asks for one wake when frames wait. */
+  arm(): void {
+    if (!this.#gone) this.#waker?.arm(POLLIN);
+  }
+
+  /** Hands up at most `budget` frames, where the kernel has put them. `ENODEV` when the interface is gone. */
+  receive(sink: FrameSink, budget: number): number {
+    if (this.#closed || this.#gone) return ENODEV;
+    const rx = this.#rx, umem = this.#umem;
+    const { memory } = umem;
+    const { words } = rx;
+    let consumer = rx.consumer;
+    const count = Math.min(budget, (rx.producer - consumer) | 0);
+    if (count <= 0) return 0;
+    this.#receiving = true;
+    let done = 0;
+    for (; done < count && !this.#closed; done++) {
+      const at = rx.frameAt(consumer++);
+      const address = words[at];
+      const length = words[at + 2];
+      umem.held = address & -CHUNK_SIZE;
+      this.#rxFrames++;
+      this.#rxBytes += length;
+      try {
+        sink.frame(memory, address, length, 0, 0);
+      } finally {
+        if (umem.held >= 0) umem.release(umem.held);
+        umem.held = -1;
+        this.#filled--;
+      }
+    }
+    this.#receiving = false;
+    if (this.#closed) this.#unmap();
+    else {
+      rx.consumer = consumer;
+      this.#refill();
+    }
+    return done;
+  }
+
+  /** Gives the kernel free chunks to receive into. */
+  #refill(): void {
+    const fill = this.#fill, umem = this.#umem;
+    const { words } = fill;
+    let producer = fill.producer;
+    while (this.#filled < fill.entries) {
+      const chunk = umem.take(this.#user);
+      if (chunk < 0) break;
+      const at = fill.addressAt(producer++);
+      words[at] = chunk;
+      words[at + 1] = 0;
+      this.#filled++;
+    }
+    fill.producer = producer;
+  }
+
+  /** Takes back what was sent. */
+  #reap(): void {
+    const completion = this.#completion;
+    const { words } = completion;
+    let consumer = completion.consumer;
+    const producer = completion.producer;
+    while (consumer !== producer) {
+      this.#umem.release(words[completion.addressAt(consumer)]);
+      consumer = (consumer + 1) | 0;
+      this.#sending--;
+    }
+    completion.consumer = consumer;
+  }
+
+  /**
+   * Puts one frame into the ring; {@link flush} sends. A frame that was received by a device of the same memory is sent from where it
+   * lies. 0, or `EAGAIN` no room, `EMSGSIZE`, `EINVAL`, `ENODEV`.
+   */
+  transmit(frame: TxFrame): number {
+    if (this.#closed || this.#gone) return ENODEV;
+    const { size, memory, offset } = frame;
+    if (size < HEADER_SIZE || frame.checksumStart >= 0 || frame.segmentSize > 0) {
+      this.#txInvalid++;
+      return EINVAL;
+    }
+    if (size > FRAME_MAX || size > this.mtu + LINK_HEADER) {
+      this.#txInvalid++;
+      return EMSGSIZE;
+    }
+    const tx = this.#tx, umem = this.#umem;
+    if (this.#sending >= tx.entries) {
+      this.#kick();
+      if (this.#sending >= tx.entries) return this.#full();
+    }
+    let address = offset;
+    if (memory === umem.memory && umem.held === (offset & -CHUNK_SIZE) && size === frame.length) {
+      umem.move(this.#user);
+      this.#txMoved++;
+    } else {
+      const chunk = this.#chunk();
+      if (chunk < 0) return this.#full();
+      address = chunk + TX_OFFSET;
+      frame.copyTo(umem.memory.bytes, address);
+    }
+    const producer = tx.producer;
+    const at = tx.frameAt(producer);
+    tx.words[at] = address;
+    tx.words[at + 1] = 0;
+    tx.words[at + 2] = size;
+    tx.words[at + 3] = 0;
+    tx.producer = producer + 1;
+    this.#sending++;
+    this.#txFrames++;
+    this.#txBytes += size;
+    if (++this.#unsent >= KERNEL_BATCH) this.#kick();
+    return 0;
+  }
+
+  #full(): number {
+    this.#txFull++;
+    return EAGAIN;
+  }
+
+  #chunk(): number {
+    const chunk = this.#umem.take(this.#user);
+    if (chunk >= 0 || this.#sending === 0) return chunk;
+    this.#kick();
+    return this.#umem.take(this.#user);
+  }
+
+  /** Lets the kernel send; what it hasn't taken stays in the ring for the next time. */
+  #kick(): void {
+    const tx = this.#tx;
+    for (let i = 0; i <= tx.entries / KERNEL_BATCH; i++) {
+      const before = tx.consumer;
+      if (before === tx.producer) break;
+      this.#kicks++;
+      const code = this.#socket.kick();
+      if (code === ENETDOWN || code === -6) break;
+      // It says EAGAIN also when it has more to do: what counts is whether it got on.
+      if (tx.consumer === before) break;
+    }
+    this.#unsent = (tx.producer - tx.consumer) | 0;
+    this.#reap();
+  }
+
+  /** Sends what is in the ring. */
+  flush(): void {
+    if (this.#closed) return;
+    if (this.#unsent > 0) this.#kick();
+    else if (this.#sending > 0) this.#reap();
+  }
+
+  /** Takes the program off and gives everything back. A second call does nothing. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#waker?.close();
+    this.#waker = null;
+    this.#eventsWaker?.close();
+    this.#events?.close();
+    this.#wake = () => {};
+    this.#program?.close();
+    this.#socket.close();
+    if (!this.#receiving) this.#unmap();
+  }
+
+  /** Whoever closes from inside `receive` still has a frame in the memory. */
+  #unmap(): void {
+    // Closing the socket isn't enough: a mapped ring keeps it bound.
+    for (const ring of this.#rings) ring.mapping.unmap();
+    this.#rings.length = 0;
+    if (this.#user > 0) this.#umem.leave(this.#user);
+  }
+
+  /** {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Frames and bytes each way, and what the kernel dropped, by reason. */
+  statistics(): Record<string, number> {
+    if (!this.#closed) this.#socket.statistics(this.#dropped);
+    const [rxDropped, rxInvalid, txInvalid, rxRingFull, fillEmpty] = Array.from(this.#dropped, Number);
+    return {
+      rxFrames: this.#rxFrames,
+      rxBytes: this.#rxBytes,
+      rxDropped,
+      rxInvalid,
+      rxRingFull,
+      fillEmpty,
+      txFrames: this.#txFrames,
+      txBytes: this.#txBytes,
+      /** Of these: sent from where they had been received. */
+      txMoved: this.#txMoved,
+      txFull: this.#txFull,
+      txInvalid: this.#txInvalid + txInvalid,
+      kicks: this.#kicks,
+      wakes: this.#wakes,
+    };
+  }
+}
