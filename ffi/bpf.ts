@@ -53,9 +53,12 @@ export const BPFFS_PATH = "/sys/fs/bpf";
  * `ENOBPFFS`, the path for a pin isn't in a mounted bpffs.
  */
 export class BpfError extends Error {
+  /** "BpfError". */
   override name = "BpfError";
 
   /**
+   * An error with one of the two codes.
+   *
    * @param log what the verifier said, whole
    * @param errno the kernel's answer, for example "EINVAL"
    */
@@ -66,11 +69,14 @@ export class BpfError extends Error {
 
 /** The attributes of one call: numbers and addresses, and what the addresses are of. */
 export class BpfAttributes {
+  /** What the kernel gets. */
   readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(ATTRIBUTES_SIZE);
+  /** The same as numbers. */
   readonly view: DataView<ArrayBuffer> = new DataView(this.bytes.buffer);
   /** An address doesn't keep its memory: this does, until the call is over. */
   readonly #kept: Uint8Array<ArrayBuffer>[] = [];
 
+  /** 32 bits. */
   u32(at: number, value: number): this {
     this.view.setUint32(at, value, true);
     return this;
@@ -121,12 +127,19 @@ export function possibleCpus(): number {
 
 /** What the kernel says of a map. */
 export interface BpfMapInfo {
+  /** BPF_MAP_TYPE_…. */
   readonly type: number;
+  /** The kernel's number for this map, while it lives. */
   readonly id: number;
+  /** Bytes. */
   readonly keySize: number;
+  /** Bytes, of one copy. */
   readonly valueSize: number;
+  /** Places of an array, and the most that another kind holds. */
   readonly maxEntries: number;
+  /** BPF_F_…. */
   readonly flags: number;
+  /** At most 15 bytes. */
   readonly name: string;
 }
 
@@ -147,12 +160,15 @@ export function infoName(info: DataView<ArrayBuffer>, at: number): string {
 
 /** What a map is to be. Numbers are the kernel's; `drivers/xdp/map_kinds.ts` has them by name. */
 export interface BpfMapOptions {
+  /** BPF_MAP_TYPE_…. */
   type: number;
   /** Bytes. */
   keySize: number;
   /** Bytes. */
   valueSize: number;
+  /** Places of an array, and the most that another kind holds. */
   maxEntries: number;
+  /** BPF_F_…; default 0. */
   flags?: number;
   /** At most 15 bytes. */
   name?: string;
@@ -161,11 +177,12 @@ export interface BpfMapOptions {
 /** A map in the kernel, held by its descriptor: it lives on while a program or a pin holds it too. */
 export class BpfMap implements Disposable {
   readonly #descriptor: Descriptor;
+  /** What the kernel says of it. */
   readonly info: BpfMapInfo;
   /** Bytes of a value as user space sees it: all copies of a per-CPU map, each rounded up to 8. */
   readonly #bytes: number;
 
-  /** @param fd a map's descriptor, now owned by this object */
+  /** Takes a descriptor over. @param fd a map's, now owned by this object */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(fd);
     try {
@@ -180,7 +197,7 @@ export class BpfMap implements Disposable {
     this.#bytes = PER_CPU_TYPES.has(type) ? Math.ceil(valueSize / 8) * 8 * possibleCpus() : valueSize;
   }
 
-  /** @throws `PermissionDenied` (EPERM), `InvalidData` (EINVAL: sizes that the type doesn't allow), E2BIG, ENOMEM */
+  /** Makes a map. @throws `PermissionDenied` (EPERM), `InvalidData` (EINVAL: sizes that the type doesn't allow), E2BIG, ENOMEM */
   static create(options: BpfMapOptions): BpfMap {
     const { type, keySize, valueSize, maxEntries, flags = 0, name = "" } = options;
     const attributes = new BpfAttributes().u32(0, type).u32(4, keySize).u32(8, valueSize).u32(12, maxEntries).u32(16, flags);

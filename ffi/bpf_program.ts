@@ -17,16 +17,20 @@ import {
 } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { EBUSY, EINVAL, ENODEV, EOPNOTSUPP, EPERM, errnoError, errnoName, type SystemError } from "./errno.ts";
+import { IfReq, interfaceSocket } from "./ifreq.ts";
 import { addressOf, cString } from "./libc.ts";
 
+/** The type of the programs that we load. */
 export const BPF_PROG_TYPE_XDP = 6;
 /** As the kernel: an instruction is 8 bytes. */
 const INSTRUCTION_SIZE = 8;
 const LOG_SIZE = 1 << 20;
 const BPF_XDP = 37;
+const SIOCGIFNAME = 0x8910;
 
-/** How a program is attached: generic (any interface, after the kernel has made its own buffer) or native (the driver does it). */
+/** Generic: any interface, after the kernel has made its own buffer. */
 export const XDP_FLAGS_SKB_MODE = 2;
+/** Native: the driver runs the program. */
 export const XDP_FLAGS_DRV_MODE = 4;
 
 /** What is to be loaded. */
@@ -43,8 +47,11 @@ export interface BpfProgramOptions {
 
 /** What the kernel says of a program. */
 export interface BpfProgramInfo {
+  /** BPF_PROG_TYPE_…. */
   readonly type: number;
+  /** The kernel's number for this program, while it lives. */
   readonly id: number;
+  /** At most 15 bytes. */
   readonly name: string;
   /** Bytes of machine code; 0 where BPF is interpreted. */
   readonly jitedBytes: number;
@@ -73,20 +80,25 @@ function loadError(options: BpfProgramOptions, code: number): Error {
   if (again >= 0) new Descriptor(again).close();
   const end = log.indexOf(0);
   const text = new TextDecoder().decode(log.subarray(0, end < 0 ? LOG_SIZE : end));
-  if (text === "") return bpfError("load", `BPF program "${options.name}"`, code);
+  // Nothing said, or nothing wrong the second time: it wasn't the verifier.
+  if (text === "" || again >= 0) return bpfError("load", `BPF program "${options.name}"`, code);
   const where = text.split("\n").slice(-6).join("\n").trimEnd();
-  const reason = `Cannot load BPF program "${options.name}": the verifier refused it: ${verifierReason(text)} (${
-    errnoName(code)
-  })`;
-  return new BpfError(`${reason}. The end of its log:\n${where}`, "EVERIFIER", text, errnoName(code));
+  const what = `Cannot load BPF program "${options.name}": the verifier refused it`;
+  const reason = `${what}: ${verifierReason(text)} (${errnoName(code)})`;
+  // What the verifier allows root only: variable offsets into a frame, differences of pointers.
+  const hint = / for !root|pointer -= pointer prohibited/.test(text)
+    ? ". It needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN"
+    : "";
+  return new BpfError(`${reason}${hint}. The end of its log:\n${where}`, "EVERIFIER", text, errnoName(code));
 }
 
 /** A program in the kernel, held by its descriptor: it lives on while a link or a pin holds it too. */
 export class BpfProgram implements Disposable {
   readonly #descriptor: Descriptor;
+  /** What the kernel says of it. */
   readonly info: BpfProgramInfo;
 
-  /** @param fd a program's descriptor, now owned by this object */
+  /** Takes a descriptor over. @param fd a program's, now owned by this object */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(fd);
     try {
@@ -165,7 +177,7 @@ export class TestRun {
   readonly #contextView = new DataView(this.#context.buffer);
   readonly #outputAddress: number;
 
-  /** @param inputMax bytes of the longest input; a page less about 600 bytes is possible */
+  /** Makes the memory. @param inputMax bytes of the longest input; a page less about 600 bytes is possible */
   constructor(readonly program: BpfProgram, inputMax = 3400) {
     this.#input = new Uint8Array(inputMax);
     // What adjust_head and adjust_tail can add.
@@ -205,7 +217,9 @@ export class TestRun {
 
 /** What a link is. */
 export interface BpfLinkInfo {
+  /** The kernel's number for this link, while it lives. */
   readonly id: number;
+  /** The attached program's number. */
   readonly programId: number;
   /** Of the interface; 0 once it is gone or the link is detached. */
   readonly ifindex: number;
@@ -214,7 +228,17 @@ export interface BpfLinkInfo {
 /** How a program is attached. */
 export type AttachMode = "native" | "generic";
 
-function linkError(op: string, ifindex: number, mode: string, code: number): SystemError {
+/** Whether the calling thread's network namespace has an interface of that number. */
+function hasInterface(ifindex: number): boolean {
+  const ifreq = new IfReq("");
+  ifreq.value = ifindex;
+  using socket = interfaceSocket();
+  return socket.ioctl(SIOCGIFNAME, ifreq.bytes) === 0;
+}
+
+function linkError(op: string, ifindex: number, mode: string, answer: number): SystemError {
+  // The kernel says EINVAL for an interface that isn't there too.
+  const code = answer === -EINVAL && !hasInterface(ifindex) ? -ENODEV : answer;
   const hints: Record<number, string> = {
     [EPERM]: BPF_PRIVILEGE_HINT,
     [EBUSY]: "Another program is attached there: `ip link set dev NAME xdp off`, or end the program that holds it",
@@ -229,7 +253,7 @@ function linkError(op: string, ifindex: number, mode: string, code: number): Sys
 export class BpfLink implements Disposable {
   readonly #descriptor: Descriptor;
 
-  /** @param fd a link's descriptor, now owned by this object */
+  /** Takes a descriptor over. @param fd a link's, now owned by this object */
   constructor(fd: number) {
     this.#descriptor = new Descriptor(fd);
   }
@@ -293,7 +317,9 @@ export class BpfLink implements Disposable {
 
 /** What this process can do with BPF. */
 export interface BpfSupport {
+  /** Making a map. */
   readonly maps: boolean;
+  /** Loading a program. */
   readonly programs: boolean;
   /** PROG_TEST_RUN. */
   readonly testRun: boolean;

@@ -24,52 +24,7 @@ import {
   XDP_TX,
 } from "./ir.ts";
 import { isRedirectable, type MapSpec } from "./map_kinds.ts";
-
-/** A description that can't be a program. */
-export class ProgramError extends Error {
-  override name = "ProgramError";
-  readonly code = "EPROGRAM";
-}
-
-/** A number of 32 bits, unsigned. */
-export interface Value {
-  readonly operand: Operand;
-}
-
-/** A number that can be set again. */
-export interface Variable extends Value {
-  set(value: Value | number): void;
-}
-
-/** A piece of the frame that is known to be there. Numbers in it are in network order; `at` counts from its beginning. */
-export interface Window {
-  u8(at: number): Value;
-  u16(at: number): Value;
-  u32(at: number): Value;
-  setU8(at: number, value: Value | number): void;
-  setU16(at: number, value: Value | number): void;
-  setU32(at: number, value: Value | number): void;
-  /** Moves `size` bytes inside the window, as `memmove` does. */
-  move(to: number, from: number, size: number): void;
-}
-
-/** The value of a map's entry. Numbers in it are little-endian. */
-export interface Entry {
-  u8(at: number): Value;
-  u16(at: number): Value;
-  u32(at: number): Value;
-  setU32(at: number, value: Value | number): void;
-  /** Adds to a counter of 64 bits. Without loss where the entry is shared between CPUs. */
-  count(at: number, by?: Value | number): void;
-}
-
-/** A piece of a key or value: little-endian `u8`, `u16`, `u32`, or `be16`, `be32` in network order. */
-export type KeyPart =
-  | { readonly u8: Value | number }
-  | { readonly u16: Value | number }
-  | { readonly u32: Value | number }
-  | { readonly be16: Value | number }
-  | { readonly be32: Value | number };
+import { type Entry, type KeyPart, ProgramError, type Value, type Variable, type Window } from "./values.ts";
 
 interface OpenBlock {
   readonly statements: Statement[];
@@ -98,7 +53,7 @@ export class ProgramBuilder {
   readonly #open: OpenBlock[] = [];
   #epoch = 0;
 
-  /** @param maps the program's */
+  /** For `defineProgram`. @param maps the program's */
   constructor(maps: readonly MapSpec[]) {
     this.#maps = maps;
   }
@@ -109,7 +64,7 @@ export class ProgramBuilder {
     return { maps: this.#maps, locals: this.#locals, block };
   }
 
-  /** @throws {ProgramError} always */
+  /** Refuses the description. @throws {ProgramError} always */
   fail(why: string): never {
     throw new ProgramError(`Cannot make the program: ${why}`);
   }
@@ -219,15 +174,21 @@ export class ProgramBuilder {
     }));
   }
 
+  /** Wraps at 2^32. */
   add = (a: Value | number, b: Value | number): Value => this.#binary("add", a, b);
+  /** Wraps below 0. */
   sub = (a: Value | number, b: Value | number): Value => this.#binary("sub", a, b);
+  /** The low 32 bits. */
   mul = (a: Value | number, b: Value | number): Value => this.#binary("mul", a, b);
   /** Rounded down; 0 for a division by 0. */
   div = (a: Value | number, b: Value | number): Value => this.#binary("div", a, b);
   /** The dividend for a division by 0. */
   mod = (a: Value | number, b: Value | number): Value => this.#binary("mod", a, b);
+  /** Bits of both. */
   and = (a: Value | number, b: Value | number): Value => this.#binary("and", a, b);
+  /** Bits of either. */
   or = (a: Value | number, b: Value | number): Value => this.#binary("or", a, b);
+  /** Bits of one. */
   xor = (a: Value | number, b: Value | number): Value => this.#binary("xor", a, b);
   /** Counts modulo 32. */
   shl = (a: Value | number, b: Value | number): Value => this.#binary("shl", a, b);
@@ -238,16 +199,25 @@ export class ProgramBuilder {
     return { test, left: this.#operand(left), right: this.#operand(right) };
   }
 
+  /** Equal? */
   eq = (a: Value | number, b: Value | number): Condition => this.#compare("eq", a, b);
+  /** Not equal? */
   ne = (a: Value | number, b: Value | number): Condition => this.#compare("ne", a, b);
+  /** Less? All comparisons are unsigned. */
   lt = (a: Value | number, b: Value | number): Condition => this.#compare("lt", a, b);
+  /** Less or equal? */
   le = (a: Value | number, b: Value | number): Condition => this.#compare("le", a, b);
+  /** Greater? */
   gt = (a: Value | number, b: Value | number): Condition => this.#compare("gt", a, b);
+  /** Greater or equal? */
   ge = (a: Value | number, b: Value | number): Condition => this.#compare("ge", a, b);
   /** Have they a bit in common? */
   hasBits = (a: Value | number, b: Value | number): Condition => this.#compare("set", a, b);
+  /** Every one; those behind the first that is false are not asked. */
   all = (...of: [Condition, ...Condition[]]): Condition => ({ test: "all", of });
+  /** One of them. */
   any = (...of: [Condition, ...Condition[]]): Condition => ({ test: "any", of });
+  /** The opposite. */
   not = (of: Condition): Condition => ({ test: "not", of });
 
   /** Then, or else. */
@@ -371,9 +341,13 @@ export class ProgramBuilder {
     this.lookup(map, [{ u32: index }], (entry) => entry.count(0, by));
   }
 
+  /** Ends: a fault of the program; the frame is dropped. */
   aborted = (): void => this.#add({ op: "return", action: XDP_ABORTED });
+  /** Ends: the frame is dropped. */
   drop = (): void => this.#add({ op: "return", action: XDP_DROP });
+  /** Ends: the frame goes where it would go without the program. */
   pass = (): void => this.#add({ op: "return", action: XDP_PASS });
+  /** Ends: the frame goes out where it came in. */
   tx = (): void => this.#add({ op: "return", action: XDP_TX });
 
   /** Sends the frame out of an interface. */

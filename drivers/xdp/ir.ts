@@ -9,11 +9,15 @@
  */
 import type { MapSpec } from "./map_kinds.ts";
 
-/** The five actions. */
+/** The program failed; the frame is dropped. The five actions have the numbers of the kernel. */
 export const XDP_ABORTED = 0;
+/** The frame is dropped. */
 export const XDP_DROP = 1;
+/** The frame goes where it would go without a program. */
 export const XDP_PASS = 2;
+/** The frame goes out where it came in. */
 export const XDP_TX = 3;
+/** The frame goes where the program said. */
 export const XDP_REDIRECT = 4;
 
 /** The actions by name, in the order of their numbers. */
@@ -24,9 +28,13 @@ export const FRAME_MIN = 14;
 /** The largest variable offset into a frame: the verifier gives up at 65535 with what is added to it. */
 export const WINDOW_OFFSET_MAX = 0x7fff;
 
+/** Bytes of a number in a frame, key or value. */
 export type Size = 1 | 2 | 4;
+/** Arithmetic on 32 bits, unsigned. */
 export type BinaryOperator = "add" | "sub" | "mul" | "div" | "mod" | "and" | "or" | "xor" | "shl" | "shr";
+/** Unsigned; "set": a bit in common. */
 export type Comparison = "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "set";
+/** What a program can ask about a frame beside its bytes. */
 export type Input = "ifindex" | "queue" | "length";
 
 /** A number known when the program is written, or a local by its id. */
@@ -40,13 +48,18 @@ export type Condition =
 
 /** A piece of a key or of a value: `big` is in network order, otherwise little-endian. */
 export interface Part {
+  /** Bytes. */
   readonly size: Size;
+  /** In network order. */
   readonly big: boolean;
+  /** The number; bits beyond the size are left out. */
   readonly value: Operand;
 }
 
+/** Statements, one after the other. */
 export type Block = readonly Statement[];
 
+/** A step of a program. */
 export type Statement =
   | { readonly op: "input"; readonly to: number; readonly input: Input }
   // A variable's first value, and the later ones.
@@ -113,8 +126,11 @@ export type LocalKind = { readonly holds: "number" | "window" } | { readonly hol
 
 /** A whole program. */
 export interface ProgramBody {
+  /** In the order of their numbers. */
   readonly maps: readonly MapSpec[];
+  /** By id. */
   readonly locals: readonly LocalKind[];
+  /** What happens to a frame. */
   readonly block: Block;
 }
 

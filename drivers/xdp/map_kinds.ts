@@ -27,20 +27,24 @@ export const MAP_TYPE = {
 /** Flag of a map: memory for its entries is taken when they are made. A longest-prefix map must have it. */
 export const BPF_F_NO_PREALLOC = 1;
 
-/** Flags of an update: make or replace, make only, replace only. */
+/** An update makes the entry, or replaces its value. */
 export const UPDATE_ANY = 0;
+/** The key must not be there yet (EEXIST). */
 export const UPDATE_NEW_ONLY = 1;
+/** The key must be there (ENOENT). */
 export const UPDATE_EXISTING_ONLY = 2;
 
 /** What a map is made of. The same in user space and in the kernel. */
 export interface MapSpec {
   /** At most 15 letters, digits, `_` or `.`: what `bpftool` shows, and what the map is found by. */
   readonly name: string;
+  /** One of {@link MAP_TYPE}. */
   readonly kind: MapKind;
   /** Bytes of a key. 4 (an index, little-endian) for arrays, devmaps and xskmaps; 4 + the prefix's bytes for `lpm_trie`. */
   readonly keySize: number;
   /** Bytes of a value. */
   readonly valueSize: number;
+  /** Places of an array, and the most that any other kind holds. */
   readonly maxEntries: number;
 }
 
@@ -54,6 +58,7 @@ export interface MapSpec {
  * empty place. In a `percpu_…` map user space has one copy, as it has one thread.
  */
 export interface MapMemory {
+  /** What it is made of. */
   readonly spec: MapSpec;
   /** `keySize` bytes, written before each call. */
   readonly key: DataView<ArrayBuffer>;
@@ -91,7 +96,7 @@ export function mapFlags(kind: MapKind): number {
   return kind === "lpm_trie" ? BPF_F_NO_PREALLOC : 0;
 }
 
-/** @throws {TypeError} for a map that the kernel would refuse: name, sizes, number of entries */
+/** Looks a map over before anything is made. @throws {TypeError} for one that the kernel would refuse: name, sizes, number of entries */
 export function checkMapSpec(spec: MapSpec): void {
   const { name, kind, keySize, valueSize, maxEntries } = spec;
   const fail = (why: string): never => {

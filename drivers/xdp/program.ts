@@ -20,7 +20,9 @@ import { checkMapSpec, type MapMemory, type MapSpec } from "./map_kinds.ts";
 import { functionSource, instantiateSource } from "./program_function.ts";
 
 export { ACTION_NAMES, FRAME_MIN, XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "./ir.ts";
-export { type Entry, type KeyPart, ProgramBuilder, ProgramError, type Value, type Variable, type Window } from "./builder.ts";
+export type { MapKind, MapMemory, MapSpec } from "./map_kinds.ts";
+export { ProgramBuilder } from "./builder.ts";
+export { type Entry, type KeyPart, ProgramError, type Value, type Variable, type Window } from "./values.ts";
 
 /**
  * What a program is told about a frame, and what it says beside its action. One object, used for frame after frame: before each
@@ -36,13 +38,15 @@ export interface ProgramContext {
   /** How many tail calls brought the frame here; the kernel allows 33. */
   tailCalls: number;
 
-  /** Where the frame begins and ends: set before as it is given to the function, and by adjust_head and adjust_tail. */
+  /** Where the frame begins: set before as it is given to the function, and by adjust_head. */
   offset: number;
+  /** Where the frame ends: set before as it is given to the function, and by adjust_tail. */
   end: number;
   /** With the action REDIRECT: the interface (0: {@link redirectMap} isn't a devmap). Unchanged with other actions. */
   redirectIfindex: number;
-  /** With the action REDIRECT: the map that it goes by and the key there; null for a redirect by ifindex. */
+  /** With the action REDIRECT: the map that it goes by; null for a redirect by ifindex. */
   redirectMap: MapMemory | null;
+  /** With the action REDIRECT and a map: the key there. */
   redirectKey: number;
 }
 
@@ -54,7 +58,7 @@ export type XdpFunction = (view: DataView, offset: number, end: number, ifindex:
 
 /** A program, described. */
 export class XdpProgram {
-  /** @param body made by {@link defineProgram} */
+  /** For {@link defineProgram}. @param body the description */
   constructor(readonly name: string, readonly body: ProgramBody) {}
 
   /** The maps that it uses, in the order in which {@link instantiate} wants them. */

@@ -53,7 +53,9 @@ function chosenFiles(names: string[]): string[] {
 }
 
 function needsKernel(path: string): boolean {
-  return /TAPIOCA_KERNEL|\/(namespace|kernel)\.ts"/.test(Deno.readTextFileSync(path.startsWith("/") ? path : ROOT + path));
+  return /TAPIOCA_KERNEL|\/(namespace|kernel|testing\/bpf)\.ts"/.test(
+    Deno.readTextFileSync(path.startsWith("/") ? path : ROOT + path),
+  );
 }
 
 async function run(command: string[], env: Record<string, string> = {}, limitMs = PLAIN_LIMIT_MS): Promise<number> {

@@ -15,7 +15,9 @@ export type Location = { readonly register: Register } | { readonly slot: number
 
 /** Where each local lives, by id, and how many slots of the stack that takes. */
 export interface Allocation {
+  /** By id. */
   readonly locations: readonly Location[];
+  /** Of 8 bytes each. */
   readonly slots: number;
 }
 
@@ -37,7 +39,12 @@ interface Call {
   readonly limit: number;
 }
 
-/** Whether a block always ends the program. A break ends the block only. */
+/** Whether some way through a block leaves a loop around it. */
+function breaksOut(block: Block): boolean {
+  return block.some((statement) => statement.op === "break" || (statement.op !== "loop" && blocksOf(statement).some(breaksOut)));
+}
+
+/** Whether a block ends with the end of the program. A break ends the block only. */
 function finishes(block: Block): boolean {
   const last = block.at(-1);
   switch (last?.op) {
@@ -73,7 +80,7 @@ class Scan {
       this.#position += 2;
       this.#statement(statement, this.#position);
     }
-    if (!finishes(block)) return;
+    if (!finishes(block) || breaksOut(block)) return;
     // Only now is it known where the block ends; inner blocks have set limits of their own, which are lower.
     const limit = this.#position + 1;
     for (let i = before; i < this.calls.length; i++) {

@@ -16,6 +16,7 @@ export type Register = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10;
 /** Bytes of a load or store. */
 export type MemorySize = 1 | 2 | 4 | 8;
 
+/** Operations, by their bits in the opcode. */
 export const ALU = {
   add: 0x00,
   sub: 0x10,
@@ -32,6 +33,7 @@ export const ALU = {
 /** An operation on a register. */
 export type AluOperation = keyof typeof ALU;
 
+/** Comparisons, by their bits in the opcode. */
 export const JUMP = { eq: 0x10, gt: 0x20, ge: 0x30, set: 0x40, ne: 0x50, lt: 0xa0, le: 0xb0 } as const;
 /** A comparison that jumps when it is true; all unsigned. */
 export type JumpTest = keyof typeof JUMP;

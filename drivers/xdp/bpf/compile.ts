@@ -5,7 +5,8 @@
  * r6 is the context; r0, r1 and r2 are for the steps inside a statement; see `allocate.ts` for the others. At the stack's top are
  * a key and a value for calls, below them the locals that found no register.
  *
- * The length of a frame is a difference of pointers: a program that asks for it needs CAP_PERFMON too, which root has.
+ * The length of a frame is a difference of pointers, and a window at a variable offset a sum: a program with one of them needs
+ * CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN. Root has all three.
  *
  * @module
  */
@@ -24,7 +25,9 @@ const MD = { data: 0, dataEnd: 4, ifindex: 12, queue: 16 } as const;
 
 /** A program as bytecode, but for the descriptors of its maps. */
 export interface CompiledProgram {
+  /** The program's. */
   readonly name: string;
+  /** In the order of {@link instructions}. */
   readonly maps: readonly MapSpec[];
   /** How many instructions it has. */
   readonly length: number;

@@ -18,6 +18,7 @@ export function createMap({ name, kind, keySize, valueSize, maxEntries }: MapSpe
 export class LoadedProgram implements Disposable {
   readonly #own: BpfMap[] = [];
   readonly #maps: ReadonlyMap<string, BpfMap>;
+  /** The program. */
   readonly program: BpfProgram;
 
   private constructor(description: XdpProgram, shared: readonly BpfMap[]) {

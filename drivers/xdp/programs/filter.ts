@@ -11,6 +11,8 @@
  * lengths, are dropped and counted. Of a fragmented datagram only the first fragment has ports: the others are judged by their
  * addresses and by "any port". What isn't IP is let through (ARP must be).
  *
+ * In the kernel it needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN, for its variable offsets; see `bpf/compile.ts`.
+ *
  * @module
  */
 import type { MapSpec } from "../map_kinds.ts";
@@ -46,8 +48,11 @@ const NOWHERE = 0;
  * two counters of 64 bits, of frames and of their bytes.
  */
 export const RULE_SIZE = 24;
+/** Where in the value the verdict stands. */
 export const RULE_VERDICT = 0;
+/** Where the counter of frames stands. */
 export const RULE_FRAMES = 8;
+/** Where the counter of bytes stands. */
 export const RULE_BYTES = 16;
 
 function prefixes(name: string, addressSize: number, maxEntries: number): MapSpec {
@@ -56,9 +61,11 @@ function prefixes(name: string, addressSize: number, maxEntries: number): MapSpe
 
 /** Keys: length of the prefix (little-endian), 4 bytes of address. */
 export const SOURCES_4: MapSpec = prefixes("filter_src4", 4, 1024);
+/** As {@link SOURCES_4}. */
 export const DESTINATIONS_4: MapSpec = prefixes("filter_dst4", 4, 1024);
 /** Keys: length of the prefix (little-endian), 16 bytes of address. */
 export const SOURCES_6: MapSpec = prefixes("filter_src6", 16, 1024);
+/** As {@link SOURCES_6}. */
 export const DESTINATIONS_6: MapSpec = prefixes("filter_dst6", 16, 1024);
 /** Keys: protocol, a zero, destination port in network order. */
 export const PORT_RULES: MapSpec = { name: "filter_ports", kind: "hash", keySize: 4, valueSize: RULE_SIZE, maxEntries: 1024 };
@@ -67,6 +74,7 @@ export const PORT_RULES: MapSpec = { name: "filter_ports", kind: "hash", keySize
 export const FILTER_COUNTERS = ["passed", "dropped", "notIp", "malformed", "tooDeep"] as const;
 /** Name of a counter. */
 export type FilterCounter = typeof FILTER_COUNTERS[number];
+/** One counter for each of {@link FILTER_COUNTERS}. */
 export const FILTER_COUNT: MapSpec = {
   name: "filter_count",
   kind: "percpu_array",

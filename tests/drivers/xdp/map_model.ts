@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { XdpFunction } from "../../../drivers/xdp/program.ts";
 import { isIndexed, type MapMemory, type MapSpec } from "../../../drivers/xdp/map_kinds.ts";
 
 const [ENOENT, E2BIG, EEXIST, EINVAL] = [-2, -7, -17, -22];
@@ -11,6 +12,8 @@ export class MapModel implements MapMemory {
   readonly key: DataView<ArrayBuffer>;
   readonly value: DataView<ArrayBuffer>;
   readonly values: DataView<ArrayBuffer>;
+  /** Of a `prog_array`. */
+  readonly programs: (XdpFunction | null)[] = [];
   /** Key in hexadecimal to place. */
   readonly #places = new Map<string, number>();
 
