@@ -42,12 +42,15 @@ export interface PortOptions {
 export interface TraceEvent {
   /** The port that the frame came in by. */
   port: XdpPort;
+  /** What its program said: `XDP_…`. */
   action: number;
   /** With the action REDIRECT: the interface's number. */
   target: number;
   /** The frame as the program left it. */
   memory: FrameMemory;
+  /** Where it begins there. */
   offset: number;
+  /** Its bytes. */
   length: number;
   /** What the program threw, or null. */
   error: unknown;
@@ -61,8 +64,16 @@ export interface EngineOptions {
   onGone?: (port: XdpPort) => void;
 }
 
+/** Where a frame came in. */
+export interface IngressPort {
+  /** The port. */
+  readonly port: XdpPort;
+  /** Takes what is passed; null: nobody. */
+  readonly host: FrameSink | null;
+}
+
 /** Takes one port's frames. */
-class Ingress implements FrameSink {
+class Ingress implements FrameSink, IngressPort {
   readonly port: XdpPort;
   readonly host: FrameSink | null;
   waiting = false;
@@ -257,7 +268,7 @@ export class XdpEngine implements Disposable {
 
   /** Runs a port's program on a frame that may be changed, and does what it says. Called by ports. */
   handle(
-    ingress: Ingress,
+    ingress: IngressPort,
     memory: FrameMemory,
     offset: number,
     length: number,

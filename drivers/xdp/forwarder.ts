@@ -108,7 +108,7 @@ export class XdpForwarder implements Disposable {
   readonly #roles = new Map<XdpPort, InterfaceRole>();
   #loaded: Loaded | null = null;
 
-  /** @throws {TypeError} for an unknown mode */
+  /** A forwarder without interfaces. @throws {TypeError} for an unknown mode */
   constructor(options: ForwarderOptions = {}) {
     const { mode = "mask", trace, onGone } = options;
     if (mode !== "mask" && mode !== "strict") throw new TypeError(`mode must be "mask" or "strict": ${mode}`);

@@ -33,7 +33,7 @@ export abstract class XdpMap implements MapMemory {
   /** The memory of all values. */
   readonly values: DataView<ArrayBuffer>;
 
-  /** @throws {TypeError} for a map that the kernel would refuse; {RangeError} for more than {@link MAP_BYTES_MAX} */
+  /** Makes the memory. @throws {TypeError} for a map that the kernel would refuse; {RangeError} for more than {@link MAP_BYTES_MAX} */
   constructor(spec: MapSpec) {
     checkMapSpec(spec);
     const bytes = spec.maxEntries * (spec.keySize + spec.valueSize);
@@ -94,6 +94,7 @@ export function checkUpdate(flags: number, there: boolean): number {
 
 /** `array` and `percpu_array`: values by index, all there from the beginning. */
 export class ArrayMap extends XdpMap {
+  /** Where the value at the index in `key` is, or -1. */
   lookup(): number {
     const index = this.key.getUint32(0, true);
     return index < this.spec.maxEntries ? index * this.spec.valueSize : -1;

@@ -28,9 +28,13 @@ export class LoadedProgram {
 
 /** What a port did; only grows. */
 export class PortCounters {
+  /** Frames that came in. */
   rxFrames = 0;
+  /** Their bytes. */
   rxBytes = 0;
+  /** Frames that its device took. */
   txFrames = 0;
+  /** Their bytes. */
   txBytes = 0;
   /** Its device took no more (EAGAIN). */
   txFull = 0;
