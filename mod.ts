@@ -114,8 +114,8 @@ export { isTapName, openInterface } from "./drivers/xdp/open_interface.ts";
 export { MUX_COUNTERS, type MuxCounter } from "./drivers/xdp/programs/vlan_mux.ts";
 export type { MapKind, MapMemory, MapSpec, ProgramContext, XdpFunction } from "./drivers/xdp/program.ts";
 export { ArrayMap, XdpMap } from "./drivers/xdp/maps.ts";
-export { type EngineOptions, type IngressPort, type PortOptions, type TraceEvent, XdpEngine } from "./drivers/xdp/engine.ts";
-export { LoadedProgram, PortCounters, XdpPort } from "./drivers/xdp/port.ts";
+export { type EngineOptions, type PortOptions, type TraceEvent, XdpEngine } from "./drivers/xdp/engine.ts";
+export { CountedProgram, PortCounters, XdpPort } from "./drivers/xdp/port.ts";
 export { type PortProgram, type RedirectTargets, XdpContext } from "./drivers/xdp/context.ts";
 export { DevMap, type InterfaceMap, InterfaceTable } from "./drivers/xdp/interface_maps.ts";
 export { WorkerStack } from "./workers/worker_stack.ts";
@@ -164,3 +164,61 @@ export {
   type UNREACHABLE,
 } from "./stack/host/intercept.ts";
 export type { Descriptor, NamespaceReference, TunDescriptor } from "./drivers/linux_types.ts";
+export {
+  Bridge,
+  type BridgeInfo,
+  type EthtoolDrvinfo,
+  type ForwardingEntry,
+  IfReq,
+  InterfaceIoctls,
+  layout,
+} from "./drivers/linux_ioctl.ts";
+export type { Fields, FieldType, Structure, StructureValues, ValuesOf } from "./drivers/linux_ioctl.ts";
+export { NetFrame } from "./drivers/netdev/frame.ts";
+export { NetInterface } from "./drivers/netdev/interface.ts";
+export { ioctl as deviceIoctl } from "./drivers/netdev/ioctl.ts";
+export { IoctlData, type IoctlMemory, LocalMemory } from "./drivers/netdev/memory.ts";
+export { DeviceNameError } from "./drivers/netdev/names.ts";
+export { type Answer, NETDEV_TX_BUSY, NetDevice, type NetDeviceClass } from "./drivers/netdev/net_device.ts";
+export type { DeviceFailure, FailureReport, Operation, OperationName, Operations } from "./drivers/netdev/operations.ts";
+export { NetDevices, type NetDevicesOptions, type RegisterOptions, Registration } from "./drivers/netdev/registry.ts";
+export { type Counted, procNetDev, type Statistics64, type StatisticsName } from "./drivers/netdev/statistics.ts";
+export { devices as deviceTable, DeviceTable, type IoctlDevice } from "./drivers/netdev/table.ts";
+export { LoopbackDevice, RESET_STATS } from "./drivers/loopback/loopback.ts";
+export { NetkitDevice } from "./drivers/netkit/device.ts";
+export { type Join, joinDevices } from "./drivers/netkit/join.ts";
+export { createKernelNetkit } from "./drivers/netkit/kernel.ts";
+export { type FrameMarks, NetkitMeta } from "./drivers/netkit/meta.ts";
+export {
+  attachNetkit,
+  type AttachOptions,
+  createNetkit,
+  detachNetkit,
+  linkNetkit,
+  type Netkit,
+  NetkitLink,
+  type NetkitTarget,
+  queryNetkit,
+} from "./drivers/netkit/netkit.ts";
+export {
+  BPF_NETKIT_PEER,
+  BPF_NETKIT_PRIMARY,
+  NETKIT_DEVICE_PAIR,
+  NETKIT_DEVICE_SINGLE,
+  NETKIT_DROP,
+  NETKIT_L2,
+  NETKIT_L3,
+  NETKIT_NEXT,
+  NETKIT_PASS,
+  NETKIT_REDIRECT,
+  NETKIT_SCRUB_DEFAULT,
+  NETKIT_SCRUB_NONE,
+  type NetkitChange,
+  type NetkitOptions,
+  type NetkitPeerOptions,
+} from "./drivers/netkit/options.ts";
+export type { NetkitProgram, Position, ProgramLink } from "./drivers/netkit/programs.ts";
+export { NetkitQueue } from "./drivers/netkit/queue.ts";
+export { superviseIoctls, type SuperviseOptions } from "./drivers/supervisor/supervise.ts";
+export { SupervisedProcess } from "./drivers/supervisor/supervised_process.ts";
+export type { IoctlFailure, SupervisorStatistics } from "./drivers/supervisor/answering.ts";

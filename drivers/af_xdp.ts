@@ -9,16 +9,18 @@ import * as xdp from "../ffi/af_xdp.ts";
 import { type XdpRing, type XdpRingName, XdpSocket } from "../ffi/af_xdp.ts";
 import type { AttachMode } from "../ffi/bpf_program.ts";
 import * as errno from "../ffi/errno.ts";
+import { IFF_PROMISC } from "../ffi/ifreq.ts";
 import { parseMac } from "../ffi/inet.ts";
 import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
-import { LinkEvents } from "../ffi/link_events.ts";
 import { getLink, type Link, setLink } from "../ffi/rtnl_link.ts";
+import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
 import { type AfXdpOptions, checkAfXdpOptions } from "./af_xdp_options.ts";
 import { CHUNK_SIZE, Umem } from "./umem.ts";
 import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
 
+export type { AttachMode } from "../ffi/bpf_program.ts";
 export type { AfXdpOptions } from "./af_xdp_options.ts";
 export { Umem, type UmemOptions } from "./umem.ts";
 
@@ -61,13 +63,15 @@ export class AfXdpDevice implements Device, Disposable {
   #program: AttachedSocket | null = null;
   #waker: Waker | null = null;
   /** The socket's own descriptor doesn't say that its interface is gone. */
-  #events: LinkEvents | null = null;
-  #eventsWaker: Waker | null = null;
+  #monitor: LinkMonitor | null = null;
   #wake: () => void = () => {};
   /** Chunks in the fill ring, and frames in the transmit ring that haven't come back. */
   #filled = 0;
   #sending = 0;
   #unsent = 0;
+  /** An administrator had switched it on before us: then it stays. */
+  readonly #wasPromiscuous: boolean;
+  #promiscuous = false;
   #receiving = false;
   #closed = false;
   #gone = false;
@@ -88,6 +92,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.name = link.name;
     this.mac = parseMac(link.mac);
     this.ifindex = link.index;
+    this.#wasPromiscuous = (link.flags & IFF_PROMISC) !== 0;
     this.mtu = Math.min(link.mtu, FRAME_MAX - LINK_HEADER);
     this.capabilities = {
       rxChecksum: false,
@@ -158,18 +163,24 @@ export class AfXdpDevice implements Device, Disposable {
     return this.#socket.zeroCopy;
   }
 
-  /** Switches the interface's promiscuous mode. @throws what the kernel says */
+  /** Switches the interface's promiscuous mode, until it is closed. @throws what the kernel says */
   setPromiscuous(on: boolean): void {
-    setLink(this.ifindex, { promiscuous: on });
+    if (!this.#wasPromiscuous) setLink(this.ifindex, { promiscuous: on });
+    this.#promiscuous = on;
+  }
+
+  #restore(): void {
+    if (!this.#promiscuous) return;
+    try {
+      this.setPromiscuous(false);
+    } catch { /* the interface is gone, or in another namespace now */ }
   }
 
   /** Attaches the device to its one user. @throws `Busy` (EBUSY) when it has one, `BadResource` (EBADF) when it is closed */
   open(wake: () => void): void {
     if (this.#closed) throw errno.errnoError("use", `device "${this.name}"`, errno.EBADF, "It was closed");
     if (this.#waker !== null) throw errno.errnoError("use", `device "${this.name}"`, errno.EBUSY, "Another stack has it");
-    const events = this.#events = LinkEvents.open();
-    this.#eventsWaker = createWaker(events.fd, () => this.#linkChanged());
-    this.#eventsWaker.arm();
+    this.#monitor = new LinkMonitor(() => this.#linkChanged());
     this.#waker = createWaker(this.#socket.fd, () => {
       this.#wakes++;
       this.#wake();
@@ -178,13 +189,10 @@ export class AfXdpDevice implements Device, Disposable {
   }
 
   #linkChanged(): void {
-    this.#events?.drain();
-    if (this.#socket.takeError() === 0) {
-      this.#eventsWaker?.arm();
-      return;
-    }
+    if (this.#socket.takeError() === 0) return;
     // It never comes back to this socket, even if there is one of its name again.
     this.#gone = true;
+    this.#monitor?.close();
     this.#waker?.close();
     this.#wake();
   }
@@ -232,14 +240,13 @@ export class AfXdpDevice implements Device, Disposable {
   /** Gives the kernel free chunks to receive into. */
   #refill(): void {
     const fill = this.#fill, umem = this.#umem;
-    const { words } = fill;
     let producer = fill.producer;
     while (this.#filled < fill.entries) {
       const chunk = umem.take(this.#user);
       if (chunk < 0) break;
       const at = fill.addressAt(producer++);
-      words[at] = chunk;
-      words[at + 1] = 0;
+      fill.words[at] = chunk;
+      fill.words[at + 1] = 0;
       this.#filled++;
     }
     fill.producer = producer;
@@ -248,11 +255,10 @@ export class AfXdpDevice implements Device, Disposable {
   /** Takes back what was sent. */
   #reap(): void {
     const completion = this.#completion;
-    const { words } = completion;
     let consumer = completion.consumer;
     const producer = completion.producer;
     while (consumer !== producer) {
-      this.#umem.release(words[completion.addressAt(consumer)]);
+      this.#umem.release(completion.words[completion.addressAt(consumer)]);
       consumer = (consumer + 1) | 0;
       this.#sending--;
     }
@@ -275,9 +281,10 @@ export class AfXdpDevice implements Device, Disposable {
       return EMSGSIZE;
     }
     const tx = this.#tx, umem = this.#umem;
+    if (this.#sending >= tx.entries) this.#kick();
     if (this.#sending >= tx.entries) {
-      this.#kick();
-      if (this.#sending >= tx.entries) return this.#full();
+      this.#txFull++;
+      return EAGAIN;
     }
     let address = offset;
     if (memory === umem.memory && umem.held === (offset & -CHUNK_SIZE) && size === frame.length) {
@@ -285,7 +292,10 @@ export class AfXdpDevice implements Device, Disposable {
       this.#txMoved++;
     } else {
       const chunk = this.#chunk();
-      if (chunk < 0) return this.#full();
+      if (chunk < 0) {
+        this.#txFull++;
+        return EAGAIN;
+      }
       address = chunk + TX_OFFSET;
       frame.copyTo(umem.memory.bytes, address);
     }
@@ -301,11 +311,6 @@ export class AfXdpDevice implements Device, Disposable {
     this.#txBytes += size;
     if (++this.#unsent >= KERNEL_BATCH) this.#kick();
     return 0;
-  }
-
-  #full(): number {
-    this.#txFull++;
-    return EAGAIN;
   }
 
   #chunk(): number {
@@ -333,9 +338,8 @@ export class AfXdpDevice implements Device, Disposable {
 
   /** Sends what is in the ring. */
   flush(): void {
-    if (this.#closed) return;
-    if (this.#unsent > 0) this.#kick();
-    else if (this.#sending > 0) this.#reap();
+    if (this.#unsent > 0 && !this.#closed) this.#kick();
+    else if (this.#sending > 0 && !this.#closed) this.#reap();
   }
 
   /** Takes the program off and gives everything back. A second call does nothing. */
@@ -344,8 +348,8 @@ export class AfXdpDevice implements Device, Disposable {
     this.#closed = true;
     this.#waker?.close();
     this.#waker = null;
-    this.#eventsWaker?.close();
-    this.#events?.close();
+    this.#restore();
+    this.#monitor?.close();
     this.#wake = () => {};
     this.#program?.close();
     this.#socket.close();

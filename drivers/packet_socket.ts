@@ -28,6 +28,8 @@ import {
 import { FRAME_INVALID, FrameWriter } from "./frame_writer.ts";
 import { ethernetIpOffset, putTxHeader, rxFlags, rxSegmentSize, VIRTIO_HEADER_SIZE } from "./virtio_header.ts";
 
+export type { NamespaceReference } from "../ffi/namespace.ts";
+
 /** Room before each frame for whoever changes it in place; a tag that is put back takes 4 of the bytes that come on top. */
 const RX_HEADROOM = 256;
 const HEADER_SIZE = 14;

@@ -53,6 +53,8 @@ export class PcapPlayer implements Device {
   #closed = false;
 
   /**
+   * Reads the capture as a whole.
+   *
    * @param from path of a pcapng file, its bytes, or packets; none of them, to receive nothing
    * @throws {Deno.errors.InvalidData} if it is no capture, or one of different kinds of links; what reading the file throws
    */

@@ -28,7 +28,7 @@ export class Umem {
   /** All chunks, one after the other. */
   memory: FrameMemory;
   /** The chunk of the frame that is being received, until somebody sends it on: then -1, and its place is the sender's. */
-  held = -1;
+  held: number = -1;
   readonly #sockets = new Map<number, XdpSocket>();
   readonly #mapping: Mapping;
   readonly #free: Int32Array;
@@ -37,7 +37,7 @@ export class Umem {
   #count: number;
   #lastUser = 0;
 
-  /** @throws {RangeError} for a number of chunks that can't be; `OutOfMemory` (ENOMEM) */
+  /** Takes the memory. @throws {RangeError} for a number of chunks that can't be; `OutOfMemory` (ENOMEM) */
   constructor(options: UmemOptions = {}) {
     const { chunks = 4096 } = options;
     if (!(Number.isInteger(chunks) && chunks >= 64 && chunks <= CHUNKS_MAX && (chunks & (chunks - 1)) === 0)) {

@@ -236,6 +236,11 @@ function hasInterface(ifindex: number): boolean {
   return socket.ioctl(SIOCGIFNAME, ifreq.bytes) === 0;
 }
 
+function createLink(program: BpfProgram, ifindex: number, mode: AttachMode): number {
+  const flags = mode === "native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+  return new BpfAttributes().u32(0, program.fd).u32(4, ifindex).u32(8, BPF_XDP).u32(12, flags).call(BPF.LINK_CREATE);
+}
+
 function linkError(op: string, ifindex: number, mode: string, answer: number): SystemError {
   // The kernel says EINVAL for an interface that isn't there too.
   const code = answer === -EINVAL && !hasInterface(ifindex) ? -ENODEV : answer;
@@ -252,23 +257,30 @@ function linkError(op: string, ifindex: number, mode: string, answer: number): S
 /** A program's being attached to an interface: it ends with the last descriptor or pin of this link. */
 export class BpfLink implements Disposable {
   readonly #descriptor: Descriptor;
+  /** How the program was attached; null for a link that was opened by its pin. */
+  readonly mode: AttachMode | null;
 
   /** Takes a descriptor over. @param fd a link's, now owned by this object */
-  constructor(fd: number) {
+  constructor(fd: number, mode: AttachMode | null = null) {
     this.#descriptor = new Descriptor(fd);
+    this.mode = mode;
   }
 
   /**
    * Attaches a program to an interface of the calling thread's network namespace.
    *
+   * @param mode "auto" tries native mode, and then generic unless the reason would be the same there; {@link mode} says which it became
    * @throws `Busy` (EBUSY), `NotFound` (ENODEV), `PermissionDenied` (EPERM), `NotSupported` (EOPNOTSUPP: no native mode)
    */
-  static attachXdp(program: BpfProgram, ifindex: number, mode: AttachMode): BpfLink {
-    const flags = mode === "native" ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-    const attributes = new BpfAttributes().u32(0, program.fd).u32(4, ifindex).u32(8, BPF_XDP).u32(12, flags);
-    const fd = attributes.call(BPF.LINK_CREATE);
-    if (fd < 0) throw linkError("attach", ifindex, mode, fd);
-    return new BpfLink(fd);
+  static attachXdp(program: BpfProgram, ifindex: number, mode: AttachMode | "auto"): BpfLink {
+    let used: AttachMode = mode === "auto" ? "native" : mode;
+    let fd = createLink(program, ifindex, used);
+    if (fd < 0 && mode === "auto" && ![-EPERM, -EBUSY].includes(fd) && hasInterface(ifindex)) {
+      used = "generic";
+      fd = createLink(program, ifindex, used);
+    }
+    if (fd < 0) throw linkError("attach", ifindex, used, fd);
+    return new BpfLink(fd, used);
   }
 
   /** Opens a pinned link. @throws as {@link openPin} */

@@ -48,6 +48,7 @@ const ERRNO: Record<number, readonly [string, string]> = {
   110: ["ETIMEDOUT", "timed out"],
   111: ["ECONNREFUSED", "connection refused"],
   113: ["EHOSTUNREACH", "no route to host"],
+  116: ["ESTALE", "it has changed meanwhile"],
 };
 
 export const EPERM = 1;
@@ -55,22 +56,30 @@ export const ENOENT = 2;
 export const ESRCH = 3;
 export const EINTR = 4;
 export const EIO = 5;
+export const ENXIO = 6;
 export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EACCES = 13;
+export const EFAULT = 14;
 export const EBUSY = 16;
 export const EEXIST = 17;
 export const ENODEV = 19;
 export const EINVAL = 22;
 export const ENOTTY = 25;
 export const ENOSPC = 28;
+export const ERANGE = 34;
 export const ENOSYS = 38;
 export const E2BIG = 7;
 export const EBADFD = 77;
 export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
+export const EADDRNOTAVAIL = 99;
+export const ENETDOWN = 100;
 export const ENOBUFS = 105;
+export const ENOTCONN = 107;
+export const ETIMEDOUT = 110;
+export const ESTALE = 116;
 
 /** "EPERM" for 1 (or -1); "E4711" for a number that we don't know. */
 export function errnoName(errno: number): string {
@@ -82,6 +91,12 @@ export function errnoName(errno: number): string {
 export function errnoText(errno: number): string {
   const n = Math.abs(errno);
   return ERRNO[n]?.[1] ?? `error ${n}`;
+}
+
+/** 1 for "EPERM"; 0 for a name that we don't know. */
+export function errnoNumber(name: string): number {
+  for (const [number, [known]] of Object.entries(ERRNO)) if (known === name) return Number(number);
+  return 0;
 }
 
 /** A system error: one of Deno's classes with the errno's name in `code`. */

@@ -16,15 +16,32 @@ export const IFREQ_SIZE = 40;
 /** Longest name of an interface, in bytes. */
 export const IFNAME_MAX = 15;
 
+export const SIOCGIFNAME = 0x8910;
 export const SIOCGIFFLAGS = 0x8913;
 export const SIOCSIFFLAGS = 0x8914;
+export const SIOCGIFMETRIC = 0x891d;
 export const SIOCGIFMTU = 0x8921;
 export const SIOCSIFMTU = 0x8922;
+export const SIOCSIFHWADDR = 0x8924;
+export const SIOCGIFHWADDR = 0x8927;
 export const SIOCGIFINDEX = 0x8933;
+export const SIOCGIFTXQLEN = 0x8942;
+export const SIOCSIFTXQLEN = 0x8943;
+export const SIOCETHTOOL = 0x8946;
+export const SIOCGIFMAP = 0x8970;
+/** The first of 16 requests whose meaning is the device's own. */
+export const SIOCDEVPRIVATE = 0x89f0;
+/** The last of them. */
+export const SIOCDEVPRIVATE_LAST = 0x89ff;
 
 export const IFF_UP = 1;
+export const IFF_BROADCAST = 2;
 export const IFF_RUNNING = 0x40;
+export const IFF_NOARP = 0x80;
 export const IFF_PROMISC = 0x100;
+export const IFF_ALLMULTI = 0x200;
+export const IFF_MULTICAST = 0x1000;
+export const ARPHRD_ETHER = 1;
 
 /** Why a name cannot be an interface's, or "" if it can. The kernel's own rule; `%d` is allowed, for its choice of a number. */
 export function interfaceNameProblem(name: string): string {
@@ -46,26 +63,63 @@ export function checkInterfaceName(name: string): void {
 
 /** One ifreq: its bytes and a view of them. */
 export class IfReq {
-  readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(IFREQ_SIZE);
-  readonly view: DataView<ArrayBuffer> = new DataView(this.bytes.buffer);
+  /** All 40 bytes. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same as numbers. */
+  readonly view: DataView<ArrayBuffer>;
 
-  /** @throws {TypeError} for a name over 15 bytes or with characters that the kernel refuses */
-  constructor(name: string) {
+  /**
+   * One for the interface of that name; or one that was received, a copy of its 40 bytes.
+   *
+   * @throws {TypeError} for a name over 15 bytes or with characters that the kernel refuses
+   * @throws {RangeError} for bytes that are fewer
+   */
+  constructor(name: string | Uint8Array) {
+    this.bytes = new Uint8Array(IFREQ_SIZE);
+    this.view = new DataView(this.bytes.buffer);
+    if (typeof name !== "string") {
+      if (name.length < IFREQ_SIZE) throw new RangeError(`Invalid ifreq of ${name.length} bytes: it has ${IFREQ_SIZE}`);
+      this.bytes.set(name.subarray(0, IFREQ_SIZE));
+      return;
+    }
     if (name !== "") checkInterfaceName(name);
     new TextEncoder().encodeInto(name, this.bytes.subarray(0, IFNAME_MAX));
   }
 
+  /** `ifr_name`. */
   get name(): string {
     const end = this.bytes.indexOf(0);
     return new TextDecoder().decode(this.bytes.subarray(0, end < 0 || end > IFNAME_MAX ? IFNAME_MAX : end));
   }
 
+  /** `ifr_flags`: bits of IFF_…. */
   get flags(): number {
     return this.view.getUint16(16, true);
   }
 
   set flags(value: number) {
     this.view.setUint16(16, value, true);
+  }
+
+  /** `ifr_data`: an address in the caller's memory. */
+  get data(): number {
+    return this.view.getUint32(16, true) + this.view.getUint32(20, true) * 0x1_0000_0000;
+  }
+
+  set data(address: number) {
+    this.view.setUint32(16, address % 0x1_0000_0000, true);
+    this.view.setUint32(20, Math.floor(address / 0x1_0000_0000), true);
+  }
+
+  /** `ifr_hwaddr`, six bytes behind the address family: a copy. */
+  get mac(): Uint8Array<ArrayBuffer> {
+    return this.bytes.slice(18, 24);
+  }
+
+  set mac(mac: Uint8Array) {
+    this.view.setUint16(16, ARPHRD_ETHER, true);
+    this.bytes.fill(0, 18, 32);
+    this.bytes.set(mac.subarray(0, 6), 18);
   }
 
   /** Index, MTU or metric: the int in the union. */

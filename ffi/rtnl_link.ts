@@ -192,7 +192,8 @@ function parseTun(info: NetlinkPart | undefined): TunSettings | null {
   };
 }
 
-function parseLink(part: NetlinkPart): Link {
+/** A link in an RTM_NEWLINK or RTM_DELLINK message. */
+export function parseLink(part: NetlinkPart): Link {
   const found = attributes(part, 16);
   const info = found.get(IFLA_LINKINFO);
   const flags = part.view.getUint32(8, true);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Descriptor } from "./descriptor.ts";
+import { Descriptor, O_RDONLY, openFile } from "./descriptor.ts";
 import { ENOMEM, errnoError } from "./errno.ts";
 import { cString, libc } from "./libc.ts";
 
@@ -13,6 +13,8 @@ const MFD_CLOEXEC_ALLOW_SEALING = 3;
 const F_ADD_SEALS = 1033;
 const F_GET_SEALS = 1034;
 const F_SEAL_SHRINK = 2;
+/** SEAL, SHRINK, GROW, WRITE. */
+const F_SEAL_ALL = 15;
 const SEEK_END = 2;
 const SEEK_SET = 0;
 const F_SETFL = 4;
@@ -96,6 +98,20 @@ export function createSharedMemory(name: string, size: number): Descriptor {
     throw errnoError("create", `${size} bytes of shared memory`, errno);
   }
   sealSize(fd);
+  return new Descriptor(fd);
+}
+
+/** A file in memory that can be read only, whoever gets its descriptor: what it says is said for good. */
+export function readOnlyMemoryFile(name: string, content: Uint8Array<ArrayBuffer>): Descriptor {
+  const lib = libc();
+  using file = new Descriptor(lib.memfdCreate(cString(name), MFD_CLOEXEC_ALLOW_SEALING));
+  if (file.fd < 0) throw errnoError("create", `file "${name}" in memory`, lib.errno[0]);
+  const written = content.length === 0 ? 0 : file.write(content);
+  if (written !== content.length) throw errnoError("write", `file "${name}" in memory`, written < 0 ? written : ENOMEM);
+  lib.fcntl(file.fd, F_ADD_SEALS, F_SEAL_ALL);
+  // Opened anew: a description of its own, at the beginning, without the right to write.
+  const fd = openFile(`/proc/self/fd/${file.fd}`, O_RDONLY);
+  if (fd < 0) throw errnoError("open", `file "${name}" in memory`, fd);
   return new Descriptor(fd);
 }
 

@@ -11,9 +11,9 @@ import { copyBytes } from "../../stack/wire/copy.ts";
 import { type PortProgram, runProgram, XDP_HEADROOM, XdpContext } from "./context.ts";
 import { InterfaceTable } from "./interface_maps.ts";
 import { XDP_ABORTED, XDP_PASS, XDP_REDIRECT, XDP_TX } from "./ir.ts";
-import { LoadedProgram, XdpPort } from "./port.ts";
+import { CountedProgram, XdpPort } from "./port.ts";
 
-export { LoadedProgram, PortCounters, XdpPort } from "./port.ts";
+export { CountedProgram, PortCounters, XdpPort } from "./port.ts";
 
 /** Frames that one port may hand over before the others get their turn. */
 const BURST = 256;
@@ -33,8 +33,8 @@ export interface PortOptions {
   /** Number of the queue that programs are told. Default 0. */
   queue?: number;
   /** The program: a function, or what {@link XdpEngine.load} made. Default: none, all frames are passed. */
-  program?: PortProgram | LoadedProgram | null;
-  /** Takes the frames that are passed (`XDP_PASS`). Default: nobody, they are counted and lost. */
+  program?: PortProgram | CountedProgram | null;
+  /** Takes the frames that are passed (`XDP_PASS`); what it throws is reported. Default: nobody, they are counted and lost. */
   host?: FrameSink;
 }
 
@@ -42,15 +42,15 @@ export interface PortOptions {
 export interface TraceEvent {
   /** The port that the frame came in by. */
   port: XdpPort;
-  /** What its program said: `XDP_…`. */
+  /** What the program returned, or what counts as that. */
   action: number;
   /** With the action REDIRECT: the interface's number. */
   target: number;
   /** The frame as the program left it. */
   memory: FrameMemory;
-  /** Where it begins there. */
+  /** Where the frame begins in `memory`. */
   offset: number;
-  /** Its bytes. */
+  /** Bytes. */
   length: number;
   /** What the program threw, or null. */
   error: unknown;
@@ -64,16 +64,8 @@ export interface EngineOptions {
   onGone?: (port: XdpPort) => void;
 }
 
-/** Where a frame came in. */
-export interface IngressPort {
-  /** The port. */
-  readonly port: XdpPort;
-  /** Takes what is passed; null: nobody. */
-  readonly host: FrameSink | null;
-}
-
 /** Takes one port's frames. */
-class Ingress implements FrameSink, IngressPort {
+class Ingress implements FrameSink {
   readonly port: XdpPort;
   readonly host: FrameSink | null;
   waiting = false;
@@ -114,7 +106,7 @@ class Ingress implements FrameSink, IngressPort {
       headStart = 0;
       tailEnd = slot.bytes.length;
     }
-    this.#engine.handle(this, memory, offset, length, headStart, tailEnd, flags, segmentSize);
+    this.#engine.handle(this.port, this.host, memory, offset, length, headStart, tailEnd, flags, segmentSize);
   }
 }
 
@@ -129,7 +121,7 @@ export class XdpEngine implements Disposable {
   readonly #onGone: ((port: XdpPort) => void) | null;
   #event: TraceEvent | null = null;
   #error: unknown = null;
-  #running: LoadedProgram | null = null;
+  #running: CountedProgram | null = null;
   #ready: Ingress[] = [];
   #scheduled = false;
 
@@ -151,9 +143,9 @@ export class XdpEngine implements Disposable {
   }
 
   /** Names a program, so that several ports share its counters. */
-  load(name: string, run: PortProgram): LoadedProgram {
+  load(name: string, run: PortProgram): CountedProgram {
     if (typeof run !== "function") throw new TypeError(`Invalid program ${JSON.stringify(name)}: a function is needed`);
-    return new LoadedProgram(name, run);
+    return new CountedProgram(name, run);
   }
 
   /**
@@ -253,12 +245,20 @@ export class XdpEngine implements Disposable {
     else if (count >= 0) port.device.arm();
     else if (count === -ENODEV) {
       this.#remove(ingress);
-      this.#onGone?.(port);
+      this.#tellGone(port);
     } else {
       clearTimeout(ingress.retry);
       ingress.retry = setTimeout(() => this.#wake(ingress), DOWN_RETRY_MS);
     }
     return Math.max(0, count);
+  }
+
+  #tellGone(port: XdpPort): void {
+    try {
+      this.#onGone?.(port);
+    } catch (error) {
+      reportError(error);
+    }
   }
 
   readonly #onError = (error: unknown): void => {
@@ -268,7 +268,8 @@ export class XdpEngine implements Disposable {
 
   /** Runs a port's program on a frame that may be changed, and does what it says. Called by ports. */
   handle(
-    ingress: IngressPort,
+    port: XdpPort,
+    host: FrameSink | null,
     memory: FrameMemory,
     offset: number,
     length: number,
@@ -277,7 +278,6 @@ export class XdpEngine implements Disposable {
     flags: number,
     segmentSize: number,
   ): void {
-    const { port } = ingress;
     const context = this.#context;
     context.reset(memory, offset, offset + length, headStart, tailEnd);
     context.ifindex = port.ifindex;
@@ -298,8 +298,17 @@ export class XdpEngine implements Disposable {
       else target.send(memory, context.offset, size, flags, segmentSize);
     } else if (action === XDP_TX) port.send(memory, context.offset, size, flags, segmentSize);
     else if (action === XDP_PASS) {
-      if (ingress.host === null) port.counters.passedToNobody++;
-      else ingress.host.frame(memory, context.offset, size, flags, segmentSize);
+      if (host === null) port.counters.passedToNobody++;
+      else this.#pass(host, memory, context.offset, size, flags, segmentSize);
+    }
+  }
+
+  /** A host's fault must not stop the ports. */
+  #pass(host: FrameSink, memory: FrameMemory, offset: number, length: number, flags: number, segmentSize: number): void {
+    try {
+      host.frame(memory, offset, length, flags, segmentSize);
+    } catch (error) {
+      reportError(error);
     }
   }
 

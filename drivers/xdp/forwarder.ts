@@ -12,7 +12,7 @@ import { type EngineOptions, XdpEngine, type XdpPort } from "./engine.ts";
 import { createMap, type DevMap } from "./interface_maps.ts";
 import { readCounter, type XdpMap } from "./maps.ts";
 
-import type { LoadedProgram } from "./port.ts";
+import type { CountedProgram } from "./port.ts";
 import { ACTION_NAMES } from "./ir.ts";
 import {
   IFINDEX_MAX,
@@ -72,7 +72,7 @@ export interface InterfaceOptions {
 /** Programs and map, as long as there is an interface that uses them. */
 interface Loaded {
   readonly maps: ForwarderMaps;
-  readonly programs: Record<InterfaceRole, LoadedProgram>;
+  readonly programs: Record<InterfaceRole, CountedProgram>;
 }
 
 /** What the forwarder and its interfaces did. */

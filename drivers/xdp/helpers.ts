@@ -10,11 +10,13 @@ import { adjustHead, type XdpContext } from "./context.ts";
 
 /** Tags that {@link parseEthernet} looks behind. */
 export const VLAN_MAX_DEPTH = 2;
-/** Bytes of an Ethernet header, and of a tag. */
+/** Bytes of an Ethernet header. */
 export const ETHERNET_SIZE = 14;
+/** Bytes of a tag. */
 export const VLAN_SIZE = 4;
-/** Types of tags: 802.1Q, and 802.1ad for the outer one. */
+/** Type of a tag of 802.1Q. */
 export const TPID_8021Q = 0x8100;
+/** Type of an outer tag, of 802.1ad. */
 export const TPID_8021AD = 0x88a8;
 
 const IPV4_SIZE = 20;

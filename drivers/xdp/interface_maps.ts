@@ -6,10 +6,10 @@
  *
  * @module
  */
-import { E2BIG, EBADF, EINVAL, ENOENT } from "../../ffi/errno.ts";
+import { E2BIG, EBADF, EEXIST, EINVAL, ENOENT } from "../../ffi/errno.ts";
 import type { PortProgram, RedirectTargets } from "./context.ts";
 import { LpmMap } from "./lpm_map.ts";
-import { type MapSpec, UPDATE_ANY, UPDATE_EXISTING_ONLY } from "./map_kinds.ts";
+import { type MapSpec, UPDATE_ANY, UPDATE_EXISTING_ONLY, UPDATE_NEW_ONLY } from "./map_kinds.ts";
 import type { XdpFunction } from "./program.ts";
 import { ArrayMap, HashMap, LruMap, type XdpMap } from "./maps.ts";
 
@@ -67,16 +67,22 @@ export class DevMap extends ArrayMap implements InterfaceMap {
     return key >= 0 && key < this.spec.maxEntries ? this.values.getUint32(4 * key, true) : 0;
   }
 
+  /** -1 also for an empty place. */
+  override lookup(): number {
+    const at = super.lookup();
+    return at >= 0 && this.values.getUint32(at, true) === 0 ? -1 : at;
+  }
+
   /** As an array; -22 (EINVAL) for an interface that doesn't exist. */
   override update(flags: number): number {
     const ifindex = this.value.getUint32(0, true);
-    if (this.lookup() >= 0 && flags !== 1 && ifindex !== 0 && !this.#interfaces.has(ifindex)) return -EINVAL;
+    if (this.place() >= 0 && flags !== UPDATE_NEW_ONLY && ifindex !== 0 && !this.#interfaces.has(ifindex)) return -EINVAL;
     return super.update(flags);
   }
 
   /** Empties a place: 0, or -22 (EINVAL) beyond the end. */
   override delete(): number {
-    const at = this.lookup();
+    const at = this.place();
     if (at < 0) return -EINVAL;
     this.values.setUint32(at, 0, true);
     return 0;
@@ -107,10 +113,12 @@ export class DevMapHash extends HashMap implements InterfaceMap {
     return at < 0 ? 0 : this.values.getUint32(at, true);
   }
 
-  /** As a hash; -22 (EINVAL) for 0 or an interface that doesn't exist. */
+  /** As a hash, but "replace only" makes as well; -22 (EINVAL) for 0 or an interface that doesn't exist. */
   override update(flags: number): number {
-    if (flags > UPDATE_EXISTING_ONLY || !this.#interfaces.has(this.value.getUint32(0, true))) return -EINVAL;
-    return super.update(flags);
+    const ifindex = this.value.getUint32(0, true);
+    if (flags > UPDATE_EXISTING_ONLY || ifindex === 0) return -EINVAL;
+    if (flags === UPDATE_NEW_ONLY && this.lookup() >= 0) return -EEXIST;
+    return this.#interfaces.has(ifindex) ? super.update(UPDATE_ANY) : -EINVAL;
   }
 
   /** An interface has gone. */

@@ -178,9 +178,14 @@ export class KernelForwarder {
     this.folder = folder;
   }
 
-  /** Whether something is pinned in `folder`. */
+  /** Whether there is something in `folder`; false also when this user may not look there. */
   static exists(folder: string = KERNEL_FORWARDER_FOLDER): boolean {
-    return exists(folder);
+    try {
+      return exists(folder);
+    } catch (error) {
+      if (error instanceof Deno.errors.PermissionDenied) return false;
+      throw error;
+    }
   }
 
   /**

@@ -81,11 +81,13 @@ export class LpmMap extends HashMap {
     return code;
   }
 
+  /** Counts the prefixes of its length. */
   protected override added(entry: number): void {
     this.#lengths[this.key.getUint32(0, true)]++;
     super.added(entry);
   }
 
+  /** Counts the prefixes of its length. */
   protected override removed(entry: number): void {
     // Only `delete` removes here, and it has the key at hand.
     this.#lengths[this.key.getUint32(0, true)]--;

@@ -33,7 +33,7 @@ export abstract class XdpMap implements MapMemory {
   /** The memory of all values. */
   readonly values: DataView<ArrayBuffer>;
 
-  /** Makes the memory. @throws {TypeError} for a map that the kernel would refuse; {RangeError} for more than {@link MAP_BYTES_MAX} */
+  /** Takes the memory. @throws {TypeError} for a map that the kernel would refuse; {RangeError} for more than {@link MAP_BYTES_MAX} */
   constructor(spec: MapSpec) {
     checkMapSpec(spec);
     const bytes = spec.maxEntries * (spec.keySize + spec.valueSize);
@@ -94,15 +94,20 @@ export function checkUpdate(flags: number, there: boolean): number {
 
 /** `array` and `percpu_array`: values by index, all there from the beginning. */
 export class ArrayMap extends XdpMap {
-  /** Where the value at the index in `key` is, or -1. */
-  lookup(): number {
+  /** Where the place of {@link key} is, or -1 beyond the end. */
+  protected place(): number {
     const index = this.key.getUint32(0, true);
     return index < this.spec.maxEntries ? index * this.spec.valueSize : -1;
   }
 
+  /** Where the value is, or -1 beyond the end. */
+  lookup(): number {
+    return this.place();
+  }
+
   /** 0, -7 (E2BIG) for an index beyond the end, -17 (EEXIST) when it must be new, -22 (EINVAL) for an unknown flag. */
   update(flags: number): number {
-    const at = this.lookup();
+    const at = this.place();
     if (flags > UPDATE_EXISTING_ONLY) return -EINVAL;
     if (at < 0) return -E2BIG;
     const code = checkUpdate(flags, true);
@@ -171,6 +176,7 @@ export class HashMap extends XdpMap {
     return entry;
   }
 
+  /** Where the value is, or -1. */
   lookup(): number {
     const entry = this.#entry(this.#bucket(this.key, 0));
     if (entry < 0) return -1;
@@ -265,6 +271,7 @@ export class LruMap extends HashMap {
     this.#newer = new Int32Array(spec.maxEntries + 1).fill(this.#ring);
   }
 
+  /** It is the newest. */
   protected override added(entry: number): void {
     const ring = this.#ring;
     const newest = this.#older[ring];
@@ -274,18 +281,21 @@ export class LruMap extends HashMap {
     this.#older[ring] = entry;
   }
 
+  /** Out of the order. */
   protected override removed(entry: number): void {
     const older = this.#older[entry], newer = this.#newer[entry];
     this.#newer[older] = newer;
     this.#older[newer] = older;
   }
 
+  /** It is the newest. */
   protected override used(entry: number): void {
     if (this.#newer[entry] === this.#ring) return; // the newest already
     this.removed(entry);
     this.added(entry);
   }
 
+  /** The oldest goes. */
   protected override evict(): void {
     this.evictions++;
     this.drop(this.#newer[this.#ring]);

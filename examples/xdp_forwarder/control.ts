@@ -128,7 +128,9 @@ export class ControlServer {
 
   #do(line: string): Answer {
     try {
-      return { ok: true, value: this.#answer(JSON.parse(line) as Question) ?? null };
+      const question: unknown = JSON.parse(line);
+      if (typeof question !== "object" || question === null) throw new TypeError("a command is an object");
+      return { ok: true, value: this.#answer(question as Question) ?? null };
     } catch (error) {
       return { ok: false, error: error instanceof Error ? error.message : String(error) };
     }

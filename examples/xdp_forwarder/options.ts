@@ -51,7 +51,7 @@ export function parseCommand(args: readonly string[]): Command {
     // "_": names of interfaces may be numbers.
     string: ["folder", "socket", "mode", "_"],
     boolean: ["kernel", "user", "auto", "strict", "promiscuous", "json", "help"],
-    default: { folder: KERNEL_FORWARDER_FOLDER, socket: "/run/xdp_forwarder.sock", mode: "auto" },
+    default: { folder: KERNEL_FORWARDER_FOLDER, socket: "/run/xdp_forwarder.sock" },
     unknown: (argument) => {
       if (argument.startsWith("-")) throw new UsageError(`unknown option ${argument}`);
     },
@@ -60,15 +60,18 @@ export function parseCommand(args: readonly string[]): Command {
   const flag = (name: string) => values[name] === true;
   const places = (["kernel", "user", "auto"] as const).filter(flag);
   if (places.length > 1) throw new UsageError(`--${places[0]} or --${places[1]}?`);
-  const { mode, folder, socket } = values as Record<string, string>;
+  const { folder, socket } = values as Record<string, string>;
+  const mode = values.mode ?? "auto";
   if (mode !== "native" && mode !== "generic" && mode !== "auto") throw new UsageError("--mode is native, generic or auto");
   if (folder === "" || socket === "") throw new UsageError("--folder and --socket need a path");
   const name = flag("help") ? "help" : COMMANDS.find((command) => command === first);
   if (name === undefined) throw new UsageError(first === "" ? "a command is needed" : `unknown command ${first}`);
   if (name !== "help") checkNames(name, names);
-  for (const option of ["strict", "promiscuous"]) {
-    if (flag(option) && name !== "up" && name !== "help") throw new UsageError(`--${option} is for up`);
+  for (const option of ["strict", "promiscuous", "mode", "auto"]) {
+    if (values[option] && name !== "up" && name !== "help") throw new UsageError(`--${option} is for up`);
   }
+  if (flag("json") && name !== "stats" && name !== "help") throw new UsageError("--json is for stats");
+  if (values.mode !== undefined && places[0] === "user") throw new UsageError("--mode is for the kernel");
   return {
     name,
     names,

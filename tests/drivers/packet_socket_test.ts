@@ -8,7 +8,7 @@ import { createLink, deleteLink, getLink, setLink } from "../../ffi/rtnl_link.ts
 import { EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../../stack/codes.ts";
 import { type Device, FrameMemory, type FrameSink, RX_CHECKSUM_PARTIAL, TxFrame } from "../../stack/device.ts";
 import { kernelTest, thrown } from "../ffi/kernel.ts";
-import { tagged } from "./xdp/rows.ts";
+import { tagged } from "./xdp/run.ts";
 import { checksumHolds, Keep, segment } from "./frames.ts";
 
 /** Two ends of a cable in the kernel, each with a packet socket. */

@@ -5,7 +5,7 @@ import { PcapPlayer } from "../../drivers/pcap_player.ts";
 import { PacketDevice } from "../../drivers/packets.ts";
 import { XdpForwarder } from "../../drivers/xdp/forwarder.ts";
 import { Keep } from "./frames.ts";
-import { tagged } from "./xdp/rows.ts";
+import { tagged } from "./xdp/run.ts";
 
 /** A capture of frames that came in. */
 function capture(frames: Uint8Array[], snaplen?: number): Uint8Array {

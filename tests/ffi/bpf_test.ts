@@ -149,13 +149,22 @@ Deno.test({
 });
 
 Deno.test({
-  name: "the loop-back interface has no native mode, and the error says what to do",
+  name: "the loop-back interface has no native mode: the error says what to do, and automatic mode does it",
   ignore: lacksBpf(),
   fn() {
     using program = load();
     const error = thrown(() => BpfLink.attachXdp(program, 1, "native"));
     assertStringIncludes(error.message, "generic mode");
     BpfLink.attachXdp(program, 1, "generic").close();
+    using _ = veth();
+    const modes = [1, getLink("xa").index].map((ifindex) => {
+      using link = BpfLink.attachXdp(program, ifindex, "auto");
+      // Where a program is already, and where nothing is, generic mode is no way out.
+      assertInstanceOf(thrown(() => BpfLink.attachXdp(program, ifindex, "auto")), Deno.errors.Busy);
+      return link.mode;
+    });
+    assertEquals(modes, ["generic", "native"]);
+    assertInstanceOf(thrown(() => BpfLink.attachXdp(program, 9999, "auto")), Deno.errors.NotFound);
   },
 });
 

@@ -4,38 +4,11 @@
  * Root runs this as user nobody, with copies of what root's home hides: Deno itself, its cache, the project.
  */
 import { assertEquals } from "@std/assert";
-import { lacksPrograms, lacksRoot, ROOT, run } from "../testing/namespace.ts";
+import { lacksPrograms, lacksRoot, run } from "../testing/namespace.ts";
+import { copyForNobody, wordsOfNobody } from "../testing/nobody.ts";
 
-const NOBODY = "65534";
 /** A device node as most distributions have it, for everybody, seen by the test's own processes only. */
 const WITH_NODE = 'mount --bind "$0" /dev/net/tun 2>/dev/null; exec "$@"';
-
-/** A folder that nobody can read and write, with all that is needed to run the project. */
-async function copyForNobody(folder: string): Promise<void> {
-  await Deno.mkdir(`${folder}/project`);
-  await Deno.mkdir(`${folder}/cache`);
-  await Deno.copyFile(Deno.execPath(), `${folder}/deno`);
-  const info = await run(Deno.execPath(), ["info", "--json"]);
-  const { npmCache } = JSON.parse(info.stdout);
-  await run("cp", ["-r", npmCache, `${folder}/cache/npm`]);
-  const parts = [
-    "deno.json",
-    "deno.lock",
-    "mod.ts",
-    "ffi",
-    "stack",
-    "drivers",
-    "workers",
-    "runtime",
-    "gateway",
-    "virtio_net",
-    "examples",
-    "tests",
-  ];
-  await run("cp", ["-r", ...parts.map((part) => ROOT + part), `${folder}/project`]);
-  await run("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
-  await run("mknod", ["-m", "666", `${folder}/tun`, "c", "10", "200"]);
-}
 
 Deno.test({
   name: "an ordinary user runs the demo on a real TAP, in user and network namespaces",
@@ -44,10 +17,7 @@ Deno.test({
     const folder = await Deno.makeTempDir({ prefix: "tapioca_nobody_" });
     try {
       await copyForNobody(folder);
-      const identity = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--reset-env"];
-      const demo = [`${folder}/deno`, "run", "-A", `${folder}/project/examples/demo.ts`, "--json"];
-      const environment = [`HOME=${folder}`, `DENO_DIR=${folder}/cache`, "PATH=/usr/bin:/bin"];
-      const asNobody = ["setpriv", ...identity, "env", "-C", folder, ...environment, ...demo];
+      const asNobody = wordsOfNobody(folder, [`${folder}/deno`, "run", "-A", `${folder}/project/examples/demo.ts`, "--json"]);
       const words = ["-m", "sh", "-c", WITH_NODE, `${folder}/tun`, ...asNobody];
       const { code, stdout, stderr } = await run("unshare", words, { timeoutMs: 120_000 });
       assertEquals(code, 0, stderr + stdout);

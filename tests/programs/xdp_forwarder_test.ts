@@ -1,14 +1,12 @@
 /** `examples/xdp_forwarder.ts` in the kernel and in user space: one table, the same traffic, and nothing left behind. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { getLink } from "../../ffi/rtnl_link.ts";
-import type { ForwarderReport } from "../../mod.ts";
 import { transfer } from "../drivers/xdp/world.ts";
 import { lacksBpf, TestBpffs } from "../testing/bpf.ts";
-import { lacksKernel, long, type Namespace, run, type RunResult } from "../testing/namespace.ts";
-import { Service } from "../testing/service.ts";
+import { lacksKernel, long, type Namespace, run } from "../testing/namespace.ts";
+import { Cli, exists, pins } from "./xdp_cli.ts";
 import { ALL, PHYSICAL, ROUTER, Wires } from "./xdp_wires.ts";
 
-const PROGRAM = "examples/xdp_forwarder.ts";
 const BYTES = (long ? 100 : 4) << 20;
 const lacksPrograms = lacksKernel(["ping", "python3", "ip"], "iputils-ping python3 iproute2");
 
@@ -20,64 +18,9 @@ const PLACES = [
   { name: "in user space", place: "user", by: "device", up: ["--user"] },
 ] as const;
 
-/** The program with a folder and a socket of a test's own. */
-class Cli implements AsyncDisposable {
-  readonly #folder = Deno.makeTempDirSync({ prefix: "tapioca_xdp_" });
-  readonly socket = `${this.#folder}/socket`;
-  service: Service | null = null;
-
-  constructor(readonly folder: string) {}
-
-  get paths(): string[] {
-    return ["--folder", this.folder, "--socket", this.socket];
-  }
-
-  run(...args: string[]): Promise<RunResult> {
-    return run(Deno.execPath(), ["run", "-A", PROGRAM, ...args, ...this.paths]);
-  }
-
-  /** A command that must work: what it prints. */
-  async must(...args: string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.run(...args);
-    assertEquals([code, stderr], [0, ""], args.join(" "));
-    return stdout;
-  }
-
-  /** A command that must fail: what it complains of. */
-  async fails(code: number, ...args: string[]): Promise<string> {
-    const result = await this.run(...args);
-    assertEquals([result.code, result.stdout], [code, ""], `${args.join(" ")}: ${result.stderr}`);
-    return result.stderr;
-  }
-
-  async up(place: "kernel" | "user", ...args: string[]): Promise<string> {
-    if (place === "kernel") return await this.must("up", ...args);
-    this.service = await Service.start(["up", ...args, ...this.paths], { program: PROGRAM });
-    return this.service.ready;
-  }
-
-  async report(): Promise<ForwarderReport> {
-    return JSON.parse(await this.must("stats", "--json"));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.service?.[Symbol.asyncDispose]();
-    Deno.removeSync(this.#folder, { recursive: true });
-  }
-}
-
 async function ping(from: Namespace, address: string): Promise<void> {
   const { stdout } = await from.run("ping", ["-n", "-c", "3", "-i", "0.05", "-W", "5", address]);
   assertMatch(stdout, /3 received, 0% packet loss/);
-}
-
-/** What is in a bpffs, without what the kernel itself puts into each. */
-function pins(bpffs: TestBpffs): string[] {
-  return [...Deno.readDirSync(bpffs.path)].map(({ name }) => name).filter((name) => !name.endsWith(".debug"));
-}
-
-async function exists(path: string): Promise<boolean> {
-  return await Deno.lstat(path).then(() => true, () => false);
 }
 
 /** No program of XDP on any interface. */

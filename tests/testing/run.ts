@@ -130,7 +130,8 @@ async function test(long: boolean, chosen: string[]): Promise<boolean> {
   }
   const failed = plain.failed + kernel.failed;
   console.log(`${plain.passed + kernel.passed} passed, ${failed} failed, ${plain.skipped + kernel.skipped} skipped`);
-  const wanting = Deno.env.get("CI") === "true" && missing.length > 0;
+  // A right that the machine doesn't give can't be installed; a program can.
+  const wanting = Deno.env.get("CI") === "true" && missing.some((line) => line.includes("apt-get install"));
   if (wanting) console.error(red("CI installs every program that a test needs: a skipped test is a failed run there."));
   // A run that found no test proves nothing.
   return failed === 0 && plain.passed + kernel.passed > 0 && !wanting;

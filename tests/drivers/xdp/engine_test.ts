@@ -17,7 +17,7 @@ import { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "../../../
 import { swapMac } from "../../../drivers/xdp/helpers.ts";
 import { RX_CHECKSUM_PARTIAL } from "../../../stack/device.ts";
 import { checksumHolds, Keep, segment } from "../frames.ts";
-import { tagged } from "./rows.ts";
+import { tagged } from "./run.ts";
 import { bytesOf, contextOf, roomHeld, run } from "./run.ts";
 
 const frame = tagged([]);
@@ -196,6 +196,34 @@ Deno.test("D3.16 the trace hook sees every frame as its program left it, and may
   assertEquals(seen, new Array(2).fill(["if1", XDP_REDIRECT, 2, frame[2], frame.length - 2, null]));
   assertEquals(running.devices[1].take().length, 2);
   assertThrows(() => running.engine.remove(1), Deno.errors.NotFound);
+});
+
+Deno.test("a host that throws, and a hook that throws when a device is gone, are reported; the ports go on", () => {
+  const reported: string[] = [];
+  const hook = (event: ErrorEvent) => {
+    event.preventDefault();
+    reported.push(event.error.message);
+  };
+  globalThis.addEventListener("error", hook);
+  const engine = new XdpEngine({
+    onGone: () => {
+      throw new Error("gone");
+    },
+  });
+  const device = new PacketDevice({ medium: "ethernet" });
+  const host = {
+    frame(): void {
+      throw new Error("host");
+    },
+  };
+  engine.add(device, { host });
+  for (let i = 0; i < 3; i++) device.inject(frame);
+  assertEquals(engine.poll(), 3);
+  device.close();
+  engine.poll();
+  globalThis.removeEventListener("error", hook);
+  assertEquals(reported, ["host", "host", "host", "gone"]);
+  assertEquals(engine.ports, []);
 });
 
 Deno.test("frames beyond the MTU of where they go are dropped and counted; headers lent by no device are copied", () => {

@@ -4,7 +4,7 @@ import { cable, type CableEnd } from "../../../drivers/cable.ts";
 import { PacketDevice } from "../../../drivers/packets.ts";
 import { type InterfaceOptions, isRouterMac, type PromiscuousDevice, XdpForwarder } from "../../../drivers/xdp/forwarder.ts";
 import { thrown } from "../../ffi/kernel.ts";
-import { tagged } from "./rows.ts";
+import { tagged } from "./run.ts";
 
 /** A device whose frames are put in and taken out by hand. */
 function device(name: string): PacketDevice {

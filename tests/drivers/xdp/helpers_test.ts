@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import * as helpers from "../../../drivers/xdp/helpers.ts";
 import { ParseCursor, vlanPop, vlanPush } from "../../../drivers/xdp/helpers.ts";
 import { bytesOf, contextOf, roomHeld } from "./run.ts";
-import { tagged } from "./rows.ts";
+import { tagged } from "./run.ts";
 
 type Parser = (view: DataView, end: number, cursor: ParseCursor) => number;
 

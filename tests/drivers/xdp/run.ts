@@ -42,3 +42,12 @@ export function run(program: PortProgram, frame: Uint8Array, ifindex = 1, headro
   const action = runProgram(program, context, (error) => thrown = error);
   return { action, context, bytes: bytesOf(context), error: thrown };
 }
+
+const MACS = [2, 0, 0, 0, 0, 0xbb, 2, 0, 0, 0, 0, 0xaa];
+const PAYLOAD = Array.from({ length: 46 }, (_, i) => 0x10 + i);
+
+/** A frame with tags (type and TCI), the outer one first. */
+export function tagged(tags: [number, number][], type: number[] = [0x08, 0x00], payload: number[] = PAYLOAD) {
+  const words = tags.flatMap(([tpid, tci]) => [tpid >> 8, tpid & 255, tci >> 8, tci & 255]);
+  return Uint8Array.from([...MACS, ...words, ...type, ...payload]);
+}

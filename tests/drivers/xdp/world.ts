@@ -13,6 +13,7 @@ import { assertEquals } from "@std/assert";
 import { PacketSocketDevice } from "../../../drivers/packet_socket.ts";
 import { TapDevice } from "../../../drivers/tap.ts";
 import { XdpForwarder } from "../../../drivers/xdp/forwarder.ts";
+import type { Device } from "../../../stack/device.ts";
 import { createLink, deleteLink, linkExists } from "../../../ffi/rtnl_link.ts";
 import { libc } from "../../../ffi/libc.ts";
 import { wakersIdle } from "../../../ffi/poll.ts";
@@ -26,25 +27,39 @@ export class World implements AsyncDisposable {
   /** The router host's own. */
   mirror = new XdpForwarder();
 
+  /** Makes the forwarder's devices. */
+  open: (name: string) => Device = () => {
+    throw new Error("not started");
+  };
+
   private constructor(readonly left: Namespace, readonly right: Namespace, readonly router: Namespace) {}
 
   /**
    * The wires, without a forwarder on them.
    *
-   * @param offload false: nobody sends frames of several segments. Checksums are left to be filled in all the same
+   * @param offload "segments": frames of 64 KiB and checksums to be filled in are on the wires; "checksums": the latter only;
+   * "none": what AF_XDP can carry
    */
-  static async create(offload = true): Promise<World> {
+  static async create(offload: "segments" | "checksums" | "none" = "segments"): Promise<World> {
     const [left, right, router] = await Promise.all([Namespace.create(), Namespace.create(), Namespace.create()]);
+    const uncut = offload === "segments";
     const world = new World(left, right, router);
     createLink({ name: "trunk", kind: "veth", up: true, mac: "02:01:00:00:00:01", peer: { name: "uplink", up: true } });
-    world.mirror.add(PacketSocketDevice.open({ name: "uplink", offload, promiscuous: true }), { role: "router", ifindex: 1 });
+    world.mirror.add(PacketSocketDevice.open({ name: "uplink", offload: uncut, promiscuous: true }), {
+      role: "router",
+      ifindex: 1,
+    });
     world.mirror.setRouterInterface("uplink");
     for (const [id, host] of [[7, left], [9, right]] as const) {
       createLink({ name: `p${id}`, kind: "veth", up: true, peer: { name: "eth0", namespace: host, up: true } });
       await ip(host, "address", "add", `10.${id}.0.1/24`, "dev", "eth0");
-      if (!offload) await ip(host, "link", "set", "eth0", "gso_max_segs", "1");
+      if (offload === "checksums") await ip(host, "link", "set", "eth0", "gso_max_segs", "1");
+      if (offload === "none") {
+        const { code } = await host.run(Deno.execPath(), ["run", "-A", "--no-check", "tests/bench/offload_off.ts", "eth0"]);
+        assertEquals(code, 0);
+      }
       await ip(host, "route", "add", "default", "via", `10.${id}.0.254`);
-      const tap = TapDevice.open({ name: `r${id}`, offload, host: { namespace: router, address: `10.${id}.0.254/24` } });
+      const tap = TapDevice.open({ name: `r${id}`, offload: uncut, host: { namespace: router, address: `10.${id}.0.254/24` } });
       world.mirror.add(tap, { role: "physical", ifindex: id });
     }
     const { code } = await router.run("sh", ["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
@@ -52,19 +67,16 @@ export class World implements AsyncDisposable {
     return world;
   }
 
-  /** The forwarder in user space, on packet sockets. */
-  start(offload: boolean): void {
-    this.forwarder.add(PacketSocketDevice.open({ name: "trunk", offload }));
+  /** The forwarder in user space. The hosts' frames are for the router's address, not for the interfaces': all are promiscuous. */
+  start(open: (name: string) => Device): void {
+    this.open = open;
+    this.forwarder.add(open("trunk"));
     this.forwarder.setRouterInterface("trunk");
-    for (const id of [7, 9]) this.addPhysical(id, offload);
+    for (const id of [7, 9]) this.addPhysical(id);
   }
 
-  addPhysical(id: number, offload: boolean): void {
-    // The hosts' frames are for the router's address, not for the interface's.
-    this.forwarder.add(PacketSocketDevice.open({ name: `p${id}`, offload, promiscuous: true }), {
-      ifindex: id,
-      role: "physical",
-    });
+  addPhysical(id: number): void {
+    this.forwarder.add(this.open(`p${id}`), { ifindex: id, role: "physical" });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,0 +1,96 @@
+/**
+ * All devices of the process that have a name and answer ioctls, of whatever kind: `NetDevice` classes, loopbacks, netkits.
+ *
+ * @module
+ */
+import { EEXIST, errnoError } from "../../ffi/errno.ts";
+import type { IoctlMemory } from "./memory.ts";
+import { checkDeviceName, cutName } from "./names.ts";
+import type { Statistics64 } from "./statistics.ts";
+
+/**
+ * What {@link IoctlDevice.ioctl} answers when the device is a real one of the kernel too, and the kernel knows better:
+ * Linux's own `-ENOIOCTLCMD`. Never a caller's errno.
+ */
+export const ENOIOCTLCMD = 515;
+
+/** Indexes of devices that only live in the process begin here, far above those of a kernel. */
+const FIRST_INDEX = 0x10000;
+
+/** A device that answers ioctls by its name. */
+export interface IoctlDevice {
+  /** At most 15 bytes. */
+  readonly name: string;
+  /** `ifindex`: the kernel's where the device is a real one. */
+  readonly index: number;
+  /**
+   * Answers a request: 0 or more, or a negative errno; `-ENOIOCTLCMD` leaves it to the kernel.
+   *
+   * @param ifreq 40 bytes, changed in place if the answer isn't negative
+   * @param data the caller's memory, for what `ifr_data` points to; null if there is none
+   */
+  ioctl(request: number, ifreq: Uint8Array, data: IoctlMemory | null): number | Promise<number>;
+  /** The device's own numbers. */
+  statistics64?(): Statistics64;
+}
+
+/** Devices by name and by index. */
+export class DeviceTable implements Iterable<IoctlDevice> {
+  readonly #byName = new Map<string, IoctlDevice>();
+  readonly #byIndex = new Map<number, IoctlDevice>();
+  #next = FIRST_INDEX;
+
+  /** An index for a device that no kernel knows. */
+  newIndex(): number {
+    return this.#next++;
+  }
+
+  /** A name that is free: `%d` becomes the lowest number. Names without it are given back. */
+  freeName(pattern: string): string {
+    if (!pattern.includes("%d")) return pattern;
+    for (let n = 0;; n++) {
+      const name = pattern.replace("%d", String(n));
+      if (!this.#byName.has(name)) return name;
+    }
+  }
+
+  /** Puts a device in. @throws {DeviceNameError} for a bad name, `AlreadyExists` (EEXIST) for a taken one */
+  add(device: IoctlDevice): void {
+    checkDeviceName(device.name);
+    if (this.#byName.has(device.name)) throw errnoError("register", `device "${device.name}"`, EEXIST);
+    this.#byName.set(device.name, device);
+    this.#byIndex.set(device.index, device);
+  }
+
+  /** Takes a device out; nothing if it isn't the one that is in. */
+  remove(device: IoctlDevice): void {
+    if (this.#byIndex.get(device.index) !== device) return;
+    this.#byIndex.delete(device.index);
+    for (const [name, other] of this.#byName) if (other === device) this.#byName.delete(name);
+  }
+
+  /** A device that was called `before` has another name now. One that has the name already keeps it. */
+  renamed(device: IoctlDevice, before: string): void {
+    if (this.#byName.get(before) !== device || this.#byName.has(device.name)) return;
+    this.#byName.delete(before);
+    this.#byName.set(device.name, device);
+  }
+
+  /** By name, or by the first 16 bytes of an ifreq: cut at 15 bytes and at ':'. */
+  lookup(name: string | Uint8Array): IoctlDevice | null {
+    return this.#byName.get(cutName(name)) ?? null;
+  }
+
+  /** By index. */
+  byIndex(index: number): IoctlDevice | null {
+    return this.#byIndex.get(index) ?? null;
+  }
+
+  /** All, in the order in which they came. */
+  [Symbol.iterator](): Iterator<IoctlDevice> {
+    return this.#byName.values();
+  }
+}
+
+/** The table that everything goes into unless another is named. */
+export const devices: DeviceTable = new DeviceTable();

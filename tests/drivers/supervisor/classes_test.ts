@@ -1,0 +1,103 @@
+/** Device classes, with a TAP behind them and without, asked by programs; the examples. */
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { LoopbackDevice } from "../../../drivers/loopback/loopback.ts";
+import { NetDevice } from "../../../drivers/netdev/net_device.ts";
+import { NetDevices } from "../../../drivers/netdev/registry.ts";
+import type { Statistics64 } from "../../../drivers/netdev/statistics.ts";
+import { DeviceTable } from "../../../drivers/netdev/table.ts";
+import { lacksKernel, ROOT, run } from "../../testing/namespace.ts";
+import { compile, compiler, python, start, supervised, text } from "./programs.ts";
+
+const ignore = lacksKernel(["python3"]);
+const ignoreC = lacksKernel() || (compiler === null && lacksKernel(["gcc"], "gcc libc6-dev"));
+
+class Figures extends NetDevice {
+  constructor(readonly figures: Partial<Statistics64>) {
+    super();
+  }
+  override getStats64(): Partial<Statistics64> {
+    return this.figures;
+  }
+}
+
+supervised("D4.6, D4.7 the sample program in C, unchanged, resets the counters of a class", ignoreC, async () => {
+  using sample = compile(await Deno.readTextFile(`${ROOT}examples/reset_stats.c`));
+  for (const backing of ["process", "tap"] as const) {
+    await using devices = new NetDevices({ backing, table: new DeviceTable() });
+    const handle = await devices.register("loop47", LoopbackDevice).ready;
+    await using process = await start([sample.path, "loop47"], devices.table);
+    assertEquals(await text(process), "loop47: statistics reset\n");
+    assertEquals([process.statistics.answered, handle.statistics64().txPackets], [1, 0]);
+    await using refused = await start([sample.path, "lo"], devices.table);
+    const { code, stderr } = await refused.output();
+    assertEquals([code, new TextDecoder().decode(stderr)], [1, "lo: Operation not supported\n"]);
+  }
+});
+
+supervised(
+  "a class with a TAP behind: the class answers what it knows, the kernel the rest, and both agree",
+  ignore,
+  async () => {
+    await using devices = new NetDevices({ table: new DeviceTable() });
+    const handle = await devices.register("meter47", Figures, { rxPackets: 4711 }).ready;
+    const out = await python(
+      `
+def integer(request): return struct.unpack_from("i", ask(request, "meter47")[1])[0]
+print(integer(0x8933) == int(open("/sys/class/net/meter47/ifindex").read()) == socket.if_nametoindex("meter47"))
+print(integer(0x8921), ask(0x8927, "meter47")[1][2:8].hex(":"))
+ask(0x8922, "meter47", struct.pack("i", 1400))
+print(integer(0x8921), open("/sys/class/net/meter47/mtu").read().strip())
+ask(0x8916, "meter47", struct.pack("H2x4B", 2, 10, 47, 0, 1))
+print(socket.inet_ntoa(ask(0x8915, "meter47")[1][4:8]))
+print(open("/sys/class/net/meter47/statistics/rx_packets").read().strip())
+print([line.split()[2] for line in open("/proc/net/dev") if "meter47" in line])
+`,
+      devices.table,
+    );
+    const mac = Array.from(handle.mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+    assertEquals(out.trim().split("\n"), ["True", `1500 ${mac}`, "1400 1400", "10.47.0.1", "4711", "['4711']"]);
+    assertEquals(handle.mtu, 1400);
+  },
+);
+
+supervised("D1.11 four classes with their own figures, to a reader that is told nothing", ignore, async () => {
+  await using devices = new NetDevices({ backing: "process", table: new DeviceTable() });
+  const handles = await Promise.all(
+    [1, 2, 3, 4].map((n) => devices.register(`four${n}`, Figures, { rxPackets: n, txBytes: 1000 * n }).ready),
+  );
+  assertEquals(handles.length, 4);
+  await using process = await start(["awk", "/four/ {print $1, $3, $10}", "/proc/net/dev"], devices.table);
+  assertEquals(await text(process), "four1: 1 1000\nfour2: 2 2000\nfour3: 3 3000\nfour4: 4 4000\n");
+});
+
+supervised(
+  "ifconfig and ethtool -i show a device that no kernel knows",
+  lacksKernel(["ifconfig", "ethtool"], "net-tools ethtool"),
+  async () => {
+    await using devices = new NetDevices({ backing: "process", table: new DeviceTable() });
+    await devices.register("shown47", LoopbackDevice).ready;
+    await using shown = await start(["ifconfig", "shown47"], devices.table);
+    assertMatch(
+      await text(shown),
+      /^shown47: flags=4291<UP,BROADCAST,RUNNING,NOARP,MULTICAST> {2}mtu 1500\n +ether [0-9a-f:]{17} /,
+    );
+    await using driver = await start(["ethtool", "-i", "shown47"], devices.table);
+    assertMatch(await text(driver), /^driver: LoopbackDevice\n/);
+  },
+);
+
+Deno.test({
+  name: "ioctl_device.ts: programs of three kinds ask the class",
+  ignore: ignoreC || ignore,
+  async fn() {
+    const { code, stdout, stderr } = await run(Deno.execPath(), ["run", "-A", "examples/ioctl_device.ts"]);
+    assertEquals(code, 0, stderr + stdout);
+    assertMatch(stdout, /meter0: +84 +2 [^]*meter0: statistics reset\nmeter0: +0 +0 /);
+    assertMatch(stdout, /channel 3: 23 [^]*mtu of meter0: 1500, of lo: 65536\n2 ioctls and 3 files answered/);
+    const reset = ["examples/ioctl_device.ts", Deno.execPath(), "run", "-A", "examples/ioctl_reset.ts"];
+    for (const [name, result] of [["meter0", "statistics reset"], ["lo", "errno 95"]]) {
+      const { stdout } = await run(Deno.execPath(), ["run", "-A", ...reset, name]);
+      assert(stdout.includes(`${name}: ${result}`), stdout);
+    }
+  },
+});
