@@ -86,6 +86,38 @@ export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
 export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";
 export type { TunTapDevice } from "./drivers/tuntap.ts";
+export { PacketSocketDevice, type PacketSocketOptions } from "./drivers/packet_socket.ts";
+export {
+  type ForwarderMaps,
+  type ForwarderOptions,
+  type ForwarderStatistics,
+  type InterfaceOptions,
+  type InterfaceRole,
+  isRouterMac,
+  type VlanMode,
+  XdpForwarder,
+} from "./drivers/xdp/forwarder.ts";
+export {
+  type AttachMode,
+  KERNEL_FORWARDER_FOLDER,
+  KernelForwarder,
+  type KernelForwarderOptions,
+} from "./drivers/xdp/kernel_forwarder.ts";
+export {
+  type ActionCounts,
+  type ActionName,
+  type ForwarderReport,
+  type InterfaceReport,
+  reportForwarder,
+} from "./drivers/xdp/report.ts";
+export { isTapName, openInterface } from "./drivers/xdp/open_interface.ts";
+export { MUX_COUNTERS, type MuxCounter } from "./drivers/xdp/programs/vlan_mux.ts";
+export type { MapKind, MapMemory, MapSpec, ProgramContext, XdpFunction } from "./drivers/xdp/program.ts";
+export { ArrayMap, XdpMap } from "./drivers/xdp/maps.ts";
+export { type EngineOptions, type PortOptions, type TraceEvent, XdpEngine } from "./drivers/xdp/engine.ts";
+export { CountedProgram, PortCounters, XdpPort } from "./drivers/xdp/port.ts";
+export { type PortProgram, type RedirectTargets, XdpContext } from "./drivers/xdp/context.ts";
+export { DevMap, type InterfaceMap, InterfaceTable } from "./drivers/xdp/interface_maps.ts";
 export { WorkerStack } from "./workers/worker_stack.ts";
 export type { WorkerStackOptions, WorkerStatistics } from "./workers/options.ts";
 export type { ModuleDeviceOptions, WorkerDeviceOptions, WorkerNetOptions } from "./workers/messages.ts";

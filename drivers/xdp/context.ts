@@ -43,16 +43,25 @@ export type PortProgram = (
 export class XdpContext implements ProgramContext {
   /** Where the frame lies. */
   memory: FrameMemory = new FrameMemory(0);
+  /** The lowest offset that {@link adjustHead} may go to. */
   headStart = 0;
+  /** The highest end that {@link adjustTail} may go to. */
   tailEnd = 0;
+  /** Where the frame begins. */
   offset = 0;
+  /** Where the frame ends. */
   end = 0;
   /** Number of the interface that the frame came in by. */
   ifindex = 0;
+  /** The receive queue that the frame came by. */
   queue = 0;
+  /** How many tail calls brought the frame here. */
   tailCalls = 0;
+  /** With the action REDIRECT: the interface. */
   redirectIfindex = 0;
+  /** With the action REDIRECT: the map that it goes by; null for a redirect by ifindex. */
   redirectMap: MapMemory | null = null;
+  /** With the action REDIRECT and a map: the key there. */
   redirectKey = 0;
 
   /** Begins with a new frame. */

@@ -8,7 +8,17 @@
 import type { XdpFunction } from "./program.ts";
 
 /** The kinds of maps, by the kernel's names in lower case. */
-export type MapKind = keyof typeof MAP_TYPE;
+export type MapKind =
+  | "hash"
+  | "array"
+  | "prog_array"
+  | "percpu_hash"
+  | "percpu_array"
+  | "lru_hash"
+  | "lpm_trie"
+  | "devmap"
+  | "xskmap"
+  | "devmap_hash";
 
 /** The kernel's numbers, `BPF_MAP_TYPE_…`. */
 export const MAP_TYPE = {
@@ -22,7 +32,7 @@ export const MAP_TYPE = {
   devmap: 14,
   xskmap: 17,
   devmap_hash: 25,
-} as const;
+} as const satisfies Record<MapKind, number>;
 
 /** Flag of a map: memory for its entries is taken when they are made. A longest-prefix map must have it. */
 export const BPF_F_NO_PREALLOC = 1;
