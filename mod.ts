@@ -114,6 +114,39 @@ export { isTapName, openInterface } from "./drivers/xdp/open_interface.ts";
 export { MUX_COUNTERS, type MuxCounter } from "./drivers/xdp/programs/vlan_mux.ts";
 export type { MapKind, MapMemory, MapSpec, ProgramContext, XdpFunction } from "./drivers/xdp/program.ts";
 export { ArrayMap, XdpMap } from "./drivers/xdp/maps.ts";
+export {
+  defineProgram,
+  type Entry,
+  type KeyPart,
+  type ProgramBuilder,
+  ProgramError,
+  type Value,
+  type Variable,
+  type Window,
+  XDP_ABORTED,
+  XDP_DROP,
+  XDP_PASS,
+  XDP_REDIRECT,
+  XDP_TX,
+  type XdpProgram,
+} from "./drivers/xdp/program.ts";
+export { type FilterOptions, filterProgram } from "./drivers/xdp/programs/filter.ts";
+export { physicalProgram, routerProgram, type RouterProgramOptions } from "./drivers/xdp/programs/vlan_mux.ts";
+export type {
+  BinaryOperator,
+  Block,
+  Comparison,
+  Condition,
+  Input,
+  LocalKind,
+  Operand,
+  Part,
+  ProgramBody,
+  Size,
+  Statement,
+} from "./drivers/xdp/ir.ts";
+export type { BpfMap, BpfMapInfo, BpfProgram, BpfProgramInfo } from "./drivers/linux_types.ts";
+export { createMap as createKernelMap, LoadedProgram } from "./drivers/xdp/bpf/load.ts";
 export { type EngineOptions, type PortOptions, type TraceEvent, XdpEngine } from "./drivers/xdp/engine.ts";
 export { CountedProgram, PortCounters, XdpPort } from "./drivers/xdp/port.ts";
 export { type PortProgram, type RedirectTargets, XdpContext } from "./drivers/xdp/context.ts";
