@@ -1,6 +1,8 @@
 /** `examples/xdp_forwarder.ts` in the kernel and in user space: one table, the same traffic, and nothing left behind. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { getLink } from "../../ffi/rtnl_link.ts";
+import { bulkBytes, send, sha256 } from "../../examples/demo/stranger.ts";
+import { getLink, linkExists } from "../../ffi/rtnl_link.ts";
+import { NetStack, PacketSocketDevice } from "../../mod.ts";
 import { transfer } from "../drivers/xdp/world.ts";
 import { lacksBpf, TestBpffs } from "../testing/bpf.ts";
 import { lacksKernel, long, type Namespace, run } from "../testing/namespace.ts";
@@ -101,6 +103,38 @@ Deno.test({
       const { code, stderr } = await cli.service!.stop(signal);
       assertEquals([code, stderr, await exists(cli.socket)], signal === "SIGKILL" ? [137, "", true] : [0, "", false]);
     }
+    assert(wires.left.pid > 0);
+  },
+});
+
+Deno.test({
+  name:
+    "xdp_forwarder in user space over a TAP of its own: ping and TCP with offload, between the kernel and a stack in its VLAN",
+  ignore: lacksPrograms,
+  async fn() {
+    await using wires = await Wires.create();
+    await using cli = new Cli("/nowhere/forwarder");
+    await cli.up("user", "--user", "tap:xtap", ROUTER);
+    await cli.must("set-router-iface", ROUTER);
+    await run("ip", ["address", "add", "10.5.0.1/24", "dev", "xtap"]);
+    {
+      // The kernel leaves segments of 64 KiB to the TAP, and they reach the router uncut.
+      const uplink = PacketSocketDevice.open({ name: "xuplink", promiscuous: true });
+      await using stack = new NetStack(uplink, { address: "10.5.0.254/24", vlan: getLink("xtap").index });
+      const { stdout } = await run("ping", ["-n", "-c", "3", "-i", "0.05", "-W", "5", "10.5.0.254"]);
+      assertMatch(stdout, /3 received, 0% packet loss/);
+      using listener = stack.listen({ port: 7 });
+      const received = listener.accept().then((conn) => new Response(conn.readable).bytes());
+      const bytes = bulkBytes(BYTES);
+      using conn = await Deno.connect({ hostname: "10.5.0.254", port: 7 });
+      await send(conn, bytes);
+      await conn.closeWrite();
+      assertEquals(await sha256(await received), await sha256(bytes));
+    }
+    const { xtap } = (await cli.report()).interfaces;
+    assert(xtap.actions.REDIRECT > 10 && xtap.actions.ABORTED === 0, JSON.stringify(xtap));
+    await cli.must("down");
+    assertEquals([await cli.service!.ended(), linkExists("xtap")], [{ code: 0, stderr: "" }, false]);
     assert(wires.left.pid > 0);
   },
 });
