@@ -10,7 +10,8 @@
  *
  * An interface whose address begins with 02:01 is the router's, the others are physical. The kernel's way needs root and a
  * mounted bpffs (`mount -t bpf bpf /sys/fs/bpf`); the other one CAP_NET_RAW, and CAP_NET_ADMIN for TAPs. Segments and checksums
- * that the kernel leaves to a card (offload) pass in user space only: for XDP turn them off at hosts behind veth interfaces.
+ * that the kernel leaves to a card (offload) pass in user space only: for XDP turn them off at hosts behind veth interfaces. And what is redirected natively into a veth is lost unless its peer has
+ * GRO: so `--mode auto` is generic with veth interfaces.
  *
  * Exit codes: 0, 1 when something failed, 2 for a wrong command line.
  *

@@ -164,7 +164,9 @@ function build(folder: string, links: readonly Link[], attach: AttachMode, optio
       addInterface(folder, link, isRouterMac(parseMac(link.mac)) ? "router" : "physical", attach, options);
     }
   } catch (error) {
-    removeAll(folder);
+    try {
+      removeAll(folder);
+    } catch { /* what was wrong first matters; `down` can be tried again */ }
     throw error;
   }
 }

@@ -45,13 +45,18 @@ function checkNames(name: string, names: string[]): void {
   if (twice !== undefined) throw new UsageError(`${twice} is named twice`);
 }
 
+/** Where this user's sockets are. */
+function runFolder(): string {
+  return Deno.uid() === 0 ? "/run" : Deno.env.get("XDG_RUNTIME_DIR") ?? "/tmp";
+}
+
 /** Reads the command line. @throws {UsageError} */
 export function parseCommand(args: readonly string[]): Command {
   const values = parseArgs(args, {
     // "_": names of interfaces may be numbers.
     string: ["folder", "socket", "mode", "_"],
     boolean: ["kernel", "user", "auto", "strict", "promiscuous", "json", "help"],
-    default: { folder: KERNEL_FORWARDER_FOLDER, socket: "/run/xdp_forwarder.sock" },
+    default: { folder: KERNEL_FORWARDER_FOLDER, socket: `${runFolder()}/xdp_forwarder.sock` },
     unknown: (argument) => {
       if (argument.startsWith("-")) throw new UsageError(`unknown option ${argument}`);
     },

@@ -201,6 +201,10 @@ Deno.test({
     // Somebody else's: an interface that is promiscuous, a file beside ours.
     await run("ip", ["link", "set", ROUTER, "promisc", "on"]);
     await cli.must("up", "--kernel", ...ALL);
+    await using other = new Cli(`${bpffs.path}/other`);
+    assertMatch(await other.fails(1, "up", "--kernel", ...ALL), /EBUSY/);
+    assertMatch(await other.fails(1, "up", "--auto", ...ALL), /EBUSY/); // nor twice in user space
+    assertEquals([pins(bpffs), Object.keys((await cli.report()).interfaces).toSorted()], [["forwarder"], ALL]);
     Deno.removeSync(`${cli.folder}/router_iface`);
     assertMatch(await cli.fails(1, "set-router-iface", ROUTER), /router_iface.*ENOENT/);
     await cli.must("down");
