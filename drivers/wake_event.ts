@@ -4,32 +4,33 @@
  *
  * @module
  */
-import { errnoError } from "../ffi/errno.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
+import { createEvent, quiet, ring } from "../ffi/eventfd.ts";
 import { libc } from "../ffi/libc.ts";
 import { createWaker, type Waker } from "../ffi/poll.ts";
 
 export { wakersIdle } from "../ffi/poll.ts";
 
-const EFD_NONBLOCK_CLOEXEC = 0x80800;
-const ONE = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
-
 /** An eventfd of this thread. */
 export class WakeEvent implements Disposable {
-  readonly fd: number;
+  /** Given on to other threads as a number: {@link closeWakeEvent} closes it. */
+  readonly #event: Descriptor;
   readonly #waker: Waker;
-  readonly #drain = new Uint8Array(8);
 
   /** @param onWake called from the event loop, once for any number of wakes */
   constructor(onWake: () => void) {
-    const lib = libc();
-    this.fd = lib.eventfd(0, EFD_NONBLOCK_CLOEXEC);
-    if (this.fd < 0) throw errnoError("create", "an event descriptor", lib.errno[0]);
+    this.#event = createEvent();
     this.#waker = createWaker(this.fd, () => {
-      lib.readBytes(this.fd, this.#drain, 8);
+      quiet(this.fd);
       this.#waker.arm();
       onWake();
     });
     this.#waker.arm();
+  }
+
+  /** The descriptor, for {@link wakeThread}. */
+  get fd(): number {
+    return this.#event.fd;
   }
 
   /** Listens no longer. The descriptor stays until {@link closeWakeEvent}: another thread may be about to write to it. */
@@ -44,7 +45,7 @@ export class WakeEvent implements Disposable {
 
 /** Wakes the thread that `fd` belongs to: from any thread of the process. */
 export function wakeThread(fd: number): void {
-  libc().writeBytes(fd, ONE, 8);
+  ring(fd);
 }
 
 /** Gives the descriptor back, when no thread knows it any more. */
