@@ -16,21 +16,31 @@ import { createLink, deleteLink, getLink, linkIndex, setLink } from "../../ffi/r
 import { le32 } from "../drivers/xdp/both.ts";
 import { loadC } from "./clang_programs.ts";
 
-const SIZE = 60;
+/** Of a frame. */
+export const SIZE = 60;
 const LIVE_FRAMES = 2;
+const LOOPBACK = 1;
 const ETHTOOL_SGRO = 0x2c;
 /** Frames in one call: a few milliseconds. */
 const BURST = 20_000;
 const TX: MapSpec = { name: "tx", kind: "devmap", keySize: 4, valueSize: 4, maxEntries: 1 };
 
-/** Writes a header, with a tag if there is one, and sends the frame to the interface in {@link TX}. */
-function sourceProgram(tag: number): XdpProgram {
+/** What a source's frames are. */
+interface SourceOptions {
+  /** The identifier in a tag; 0: no tag. */
+  tag?: number;
+  /** From the receiver's address to the sender's. */
+  back?: boolean;
+}
+
+/** Writes a header and sends the frame to the interface in {@link TX}. */
+function sourceProgram({ tag = 0, back = false }: SourceOptions): XdpProgram {
   return defineProgram("source", [TX], (p) => {
     const frame = p.window(0, 18, () => p.drop());
     // Frames come back as the last receiver left them.
     frame.setU32(0, 0x02_00_00_00);
-    frame.setU32(4, 0x00_01_02_00);
-    frame.setU32(8, 0x00_00_00_02);
+    frame.setU32(4, back ? 0x00_02_02_00 : 0x00_01_02_00);
+    frame.setU32(8, back ? 0x00_00_00_01 : 0x00_00_00_02);
     frame.setU32(12, tag > 0 ? 0x8100_0000 | tag : 0x88b5_0000);
     p.redirectMap(TX, 0, () => p.drop());
   });
@@ -39,13 +49,15 @@ function sourceProgram(tag: number): XdpProgram {
 /** The kernel's own source of frames. */
 export class FrameSource implements Disposable {
   readonly #loaded: LoadedProgram;
+  readonly #ready: BpfLink;
   readonly #attributes = new BpfAttributes();
 
   /** @param name frames leave by it: those for a veth come out at its peer */
-  constructor(name: string, tag = 0) {
-    this.#loaded = LoadedProgram.load(sourceProgram(tag));
+  constructor(name: string, options: SourceOptions = {}) {
+    this.#loaded = LoadedProgram.load(sourceProgram(options));
     fill(this.#loaded.map(TX.name), 0, linkIndex(name));
     const { program } = this.#loaded;
+    this.#ready = keepReady(program);
     this.#attributes.u32(0, program.fd).u32(8, SIZE).pointer(16, new Uint8Array(SIZE)).u32(64, LIVE_FRAMES);
   }
 
@@ -56,8 +68,14 @@ export class FrameSource implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#ready.close();
     this.#loaded.close();
   }
+}
+
+/** A program that is attached somewhere is run at once; for any other, each run waits until all cores know how to call it. */
+function keepReady(program: BpfProgram): BpfLink {
+  return BpfLink.attachXdp(program, LOOPBACK, "generic");
 }
 
 function fill(map: BpfMap, key: number, value: number): void {
@@ -172,13 +190,16 @@ export function measureKernel(way: KernelWay, seconds: number, object: Uint8Arra
     createLink({ name: "bridge", kind: "bridge", up: true });
     stack.defer(() => deleteLink("bridge"));
     for (const name of ["in", "out"]) setLink(name, { master: "bridge" });
+    // It learns where the receiver is.
+    using back = new FrameSource("outp", { back: true });
+    back.send(1000);
   } else {
     const made = stack.use(new Made(way.program!, way.maker, object));
     if (way.mode !== "drop") made.setTarget(out);
     const mode = way.mode === "generic" ? "generic" : "native";
     stack.use(BpfLink.attachXdp(made.program, linkIndex("in"), mode));
   }
-  using source = new FrameSource("inp", way.program?.name === "router" ? out : 0);
+  using source = new FrameSource("inp", { tag: way.program?.name === "router" ? out : 0 });
   source.send(2 * BURST);
   const count = () => getLink(way.mode === "drop" ? "in" : "outp").rxPackets;
   const [frames, cpu, time] = [count(), busyMs(), performance.now()];
@@ -191,21 +212,25 @@ export function measureKernel(way: KernelWay, seconds: number, object: Uint8Arra
 /** So many runs fit into the headroom, each with a tag more. */
 const REPEAT = 50;
 
-/** Nanoseconds of a program alone, as the kernel measures them: the least of many short runs. */
-export function testRunNs(description: XdpProgram, maker: Maker, object: Uint8Array<ArrayBuffer> | null, runs: number): number {
+/**
+ * Nanoseconds of a program alone, as the kernel measures them (whole numbers, of {@link REPEAT} runs in a row): the least, and the
+ * mean of the faster half.
+ */
+export function testRunNs(description: XdpProgram, maker: Maker, object: Uint8Array<ArrayBuffer> | null, runs: number): number[] {
   using made = new Made(description, maker, object);
-  const LOOPBACK = 1;
+  using _ready = keepReady(made.program);
   made.setTarget(LOOPBACK);
   // The router's frame has a tag for each run.
   const frame = new Uint8Array(12 + REPEAT * 4 + 50);
   for (let at = 12; at < 12 + REPEAT * 4; at += 4) frame.set([0x81, 0, 0, LOOPBACK], at);
   const test = new TestRun(made.program);
-  let best = Infinity;
+  const found: number[] = [];
   for (let i = 0; i < runs; i++) {
     const run = test.run(frame, { ifindex: LOOPBACK, repeat: REPEAT });
     if (typeof run === "number") throw bpfError("run", "a program over bytes", run);
     if (run.result !== 4) throw new Error(`${description.name} by ${maker} answered ${run.result}`);
-    best = Math.min(best, run.nanoseconds);
+    found.push(run.nanoseconds);
   }
-  return best;
+  const faster = found.sort((a, b) => a - b).slice(0, runs / 2);
+  return [faster[0], faster.reduce((sum, ns) => sum + ns) / faster.length];
 }
