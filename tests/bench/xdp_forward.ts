@@ -150,7 +150,7 @@ function print(found: Found, { rounds, seconds }: Options): void {
     console.log(`${`BPF_PROG_TEST_RUN, ${name}`.padEnd(38)} ${`${mean.toFixed(1)} ns (least ${least})`}`);
   }
   console.log(
-    `Medians of ${rounds} interleaved rounds of ${seconds} s, ± half the range; frames of 60 bytes. In user space the processor time ` +
+    `Medians of ${rounds} interleaved rounds of ${seconds} s (in the kernel ${LOADS} parts each), ± half the range; frames of 60 bytes. In user space the processor time ` +
       `is the forwarder's, its source has the other core; in the kernel it is everything, the source included.`,
   );
   printTargets(found);
