@@ -23,7 +23,8 @@ import { type Footprint, type Results, type Test, TESTS } from "./suite.ts";
 import { type Entry, findWorlds } from "./worlds.ts";
 
 const USAGE = `usage: bench.ts [--quick] [--rounds 5] [--seconds 1] [--only NAME,…] [--tests NAME,…] [--json] [--no-c]
-  [--save FILE] [--compare [FILE]]`;
+  [--save FILE] [--compare [FILE]]
+The VLAN forwarder is measured by: deno task bench:xdp`;
 const BASELINE = `${ROOT}tests/bench/baseline.json`;
 const IDLE_CONNECTIONS = 10_000;
 const IDLE_WARM_UP = 500;

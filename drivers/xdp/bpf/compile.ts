@@ -300,10 +300,11 @@ class Compiler {
       this.#put(0, by);
       return this.asm.atomicAdd64(base, at, 0);
     }
-    // Nobody else has this copy.
-    this.#put(1, by);
+    // Nobody else has this copy. A constant in an instruction has a sign, ours hasn't.
+    const immediate = "constant" in by && by.constant >= 0 && by.constant <= 0x7fffffff;
+    if (!immediate) this.#put(1, by);
     this.asm.load(8, 0, base, at);
-    this.asm.alu64("add", 0, { register: 1 });
+    this.asm.alu64("add", 0, immediate ? { immediate: by.constant } : { register: 1 });
     this.asm.store(8, base, at, { register: 0 });
   }
 

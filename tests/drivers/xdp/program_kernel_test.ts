@@ -87,3 +87,19 @@ Deno.test({
     assertEquals([...Deno.readDirSync("/proc/self/fd")].length, before);
   },
 });
+
+Deno.test({
+  name: "a counter per CPU grows by constants of all sizes, without a sign",
+  ignore: lacksBpf(),
+  fn() {
+    const COUNTS: MapSpec = { name: "counts", kind: "percpu_array", keySize: 4, valueSize: 8, maxEntries: 5 };
+    const steps = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff];
+    const program = make((p) => {
+      for (const [i, by] of steps.entries()) p.count(COUNTS, i, by);
+      p.pass();
+    }, [COUNTS]);
+    using both = new BothRun(program);
+    for (let run = 0; run < 2; run++) both.test.run(new Uint8Array(20), { ifindex: 1 });
+    assertEquals(steps.map((_, i) => both.loaded.map(COUNTS.name).counter(le32(i))), steps.map((by) => 2n * BigInt(by)));
+  },
+});
