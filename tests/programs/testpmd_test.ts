@@ -89,6 +89,12 @@ class Consumer {
 function socketPath(): string {
   const path = Deno.makeTempFileSync({ prefix: "tapioca_pmd_", suffix: ".sock" });
   Deno.removeSync(path);
+  // A program that is killed leaves its socket.
+  addEventListener("unload", () => {
+    try {
+      Deno.removeSync(path);
+    } catch { /* it has cleaned up after itself */ }
+  });
   return path;
 }
 

@@ -20,6 +20,12 @@ const CARD = ",vectors=0";
 function socketPath(): string {
   const path = Deno.makeTempFileSync({ prefix: "tapioca_vm_", suffix: ".sock" });
   Deno.removeSync(path);
+  // A program that is killed leaves its socket.
+  addEventListener("unload", () => {
+    try {
+      Deno.removeSync(path);
+    } catch { /* it has cleaned up after itself */ }
+  });
   return path;
 }
 
