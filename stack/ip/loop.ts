@@ -69,6 +69,14 @@ export class LoopDevice implements Device {
     return OK;
   }
 
+  /** Takes back what was queued last, down to `count` packets: how many these were. */
+  retract(count: number): number {
+    const taken = this.pending - count;
+    this.pending = count;
+    this.counts.queued -= taken;
+    return taken;
+  }
+
   receive(sink: FrameSink, budget: number): number {
     let n = 0;
     while (n < budget && this.pending > 0) {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EMSGSIZE, ENOBUFS, ENODEV, OK } from "../codes.ts";
+import { EAGAIN, EMSGSIZE, ENOBUFS, ENODEV, OK } from "../codes.ts";
 import { FrameMemory, TX_HEADROOM, TxFrame } from "../device.ts";
 import {
   addressSum as sumOfAddress,
@@ -92,8 +92,13 @@ export class Output implements PieceSink {
       path.remoteKey,
       path.addressSum,
     );
+    const { loop } = this.#layer;
+    const { pending } = loop;
     if (path.cast !== CAST_UNICAST && !this.#loopGroup(path, tx, options)) return OK;
-    return this.transmit(path, tx, IPV4_HEADER, proto, total, tooBig);
+    const code = this.transmit(path, tx, IPV4_HEADER, proto, total, tooBig);
+    // It will be sent again: our own members get their copy once, when the device has taken it.
+    if (code === EAGAIN && path.cast !== CAST_UNICAST) counts.looped -= loop.retract(pending);
+    return code;
   }
 
   /** A complete IP packet to the path's next hop, cut as the device needs it. */

@@ -272,6 +272,13 @@ Deno.test("groups: MAC addresses, our own copies, TTL 0 stays inside", () => {
     datagram(host, pathOf(host, to), dataOf(5));
     assertEquals([host.out()[0].ethernet?.destination, host.ip.pump(9)], ["ff:ff:ff:ff:ff:ff", 1]);
   }
+  // Who is told to try again has not sent yet: our own copy comes with the try that the device takes.
+  const looped = host.count("ip", "looped");
+  host.device.code = codes.EAGAIN;
+  for (let i = 0; i < 3; i++) assertEquals(datagram(host, group, dataOf(5)), codes.EAGAIN);
+  assertEquals([host.ip.pump(9), host.count("ip", "looped")], [0, looped]);
+  host.device.code = codes.OK;
+  assertEquals([datagram(host, group, dataOf(5)), host.ip.pump(9)], [0, 1]);
 });
 
 Deno.test("a device that is full or gone says so, and bad interfaces are refused before anything changes", () => {
