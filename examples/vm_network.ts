@@ -14,7 +14,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import {
   type Device,
+  DhcpServer,
   Gateway,
+  HostSockets,
   pcapTap,
   type PortForward,
   QemuDatagramDevice,
@@ -27,7 +29,7 @@ import { httpServices } from "./services/content.ts";
 
 const USAGE = `usage: vm_network.ts [--socket PATH | --dgram LOCAL,REMOTE | --vhost [--queues N] | --tap NAME [--netns PID|PATH]]
   [--connect] [--address 10.0.2.2/24] [--mtu 1500] [--no-offload] [--forward [udp:][ADDRESS:]PORT:GUESTPORT]…
-  [--allow PREFIX]… [--deny PREFIX]… [--host-loopback] [--nameserver ADDRESS] [--pcap FILE] [--json]`;
+  [--sockets deno|libc] [--allow PREFIX]… [--deny PREFIX]… [--host-loopback] [--nameserver ADDRESS] [--pcap FILE] [--json]`;
 
 function fail(message: string, code: number): never {
   console.error(`vm_network: ${message}`);
@@ -35,7 +37,7 @@ function fail(message: string, code: number): never {
 }
 
 function options() {
-  const texts = ["socket", "dgram", "tap", "netns", "address", "mtu", "queues", "nameserver", "pcap"];
+  const texts = ["socket", "dgram", "tap", "netns", "address", "mtu", "queues", "nameserver", "pcap", "sockets"];
   const values = parseArgs(Deno.args, {
     string: [...texts, "forward", "allow", "deny"],
     collect: ["forward", "allow", "deny"],
@@ -49,6 +51,10 @@ function options() {
     Deno.exit(0);
   }
   for (const name of texts) if (values[name] === "") fail(`--${name} needs a value. ${USAGE}`, 2);
+  const sockets = values.sockets as string | undefined;
+  if (sockets !== undefined && sockets !== "deno" && sockets !== "libc") {
+    fail(`--sockets must be deno or libc, not "${sockets}"`, 2);
+  }
   for (const name of ["mtu", "queues"]) {
     if (!/^\d+$/.test(values[name] as string)) fail(`--${name} must be a number, not "${values[name]}"`, 2);
   }
@@ -62,7 +68,10 @@ const flag = (name: string) => values[name] === true;
 const address = text("address")!;
 const [own, prefixLength] = address.split("/");
 /** A namespace has nobody to ask for its address: it gets the one that DHCP gives out first. */
-const guestAddress = own.replace(/\d+$/, "15");
+function guestAddress(): string {
+  return DhcpServer.firstAddress({ address });
+}
+
 const mtu = Number(values.mtu);
 const folder = Deno.env.get("XDG_RUNTIME_DIR") ?? "/tmp";
 const path = text("socket") ?? `${folder}/vm_network_${Deno.pid}.sock`;
@@ -75,9 +84,15 @@ function parseForward(given: string): PortForward {
     transport: match[1] as "tcp" | "udp" | undefined,
     hostname: match[2],
     port: Number(match[3]),
-    guest: text("tap") === undefined ? undefined : guestAddress,
+    guest: text("tap") === undefined ? undefined : guestAddress(),
     guestPort: Number(match[4]),
   };
+}
+
+/** Those of libc are faster, and ask nobody: where a permission limits Deno's, or FFI is not allowed, they are Deno's. */
+function sockets(): HostSockets | undefined {
+  const allowed = (["net", "ffi"] as const).every((name) => Deno.permissions.querySync({ name }).state === "granted");
+  return (text("sockets") ?? (allowed && Deno.build.os === "linux" ? "libc" : "deno")) === "libc" ? new HostSockets() : undefined;
 }
 
 function openTap(): Device {
@@ -87,7 +102,7 @@ function openTap(): Device {
     name: text("tap"),
     mtu,
     offload: flag("offload"),
-    host: { address: `${guestAddress}/${prefixLength}`, mtu, namespace, routes: [{ destination: "default", gateway: own }] },
+    host: { address: `${guestAddress()}/${prefixLength}`, mtu, namespace, routes: [{ destination: "default", gateway: own }] },
   });
 }
 
@@ -134,6 +149,7 @@ function start(): { gateway: Gateway; qemu: string | null } {
       allow: list("allow"),
       deny: list("deny"),
       hostLoopback: flag("host-loopback"),
+      sockets: sockets(),
       forward: list("forward").map(parseForward),
       onLease: (lease) => {
         if (!flag("json")) console.error(`${lease.address} given to ${lease.hostname || lease.client}`);
@@ -164,6 +180,12 @@ Deno.addSignalListener("SIGUSR2", () => {
   const device = gateway.stack.statistics.devices;
   console.error(JSON.stringify({ gateway: gateway.statistics, dhcp: gateway.dhcp?.statistics, device }));
 });
+try {
+  await gateway.ready;
+} catch (error) {
+  gateway.close();
+  fail(`a forwarded port can't be opened: ${(error as Error).message}`, 1);
+}
 if (flag("json")) {
   console.log(JSON.stringify({ ready: true, address, qemu, forwards: gateway.forwards }));
 } else {

@@ -48,6 +48,8 @@ const ERRNO: Record<number, readonly [string, string]> = {
   110: ["ETIMEDOUT", "timed out"],
   111: ["ECONNREFUSED", "connection refused"],
   113: ["EHOSTUNREACH", "no route to host"],
+  114: ["EALREADY", "already under way"],
+  115: ["EINPROGRESS", "under way"],
   116: ["ESTALE", "it has changed meanwhile"],
 };
 
@@ -79,6 +81,8 @@ export const ENETDOWN = 100;
 export const ENOBUFS = 105;
 export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
+export const EALREADY = 114;
+export const EINPROGRESS = 115;
 export const ESTALE = 116;
 
 /** "EPERM" for 1 (or -1); "E4711" for a number that we don't know. */

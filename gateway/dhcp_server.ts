@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkObject } from "../stack/host/options.ts";
 import { layersOf, type NetStack } from "../stack/host/net_stack.ts";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
 import { broadcastOf, formatKey, isUnicast, maskOf, parseAddress, parsePrefix } from "../stack/wire/address.ts";
@@ -60,14 +61,65 @@ interface Lease {
   bound: boolean;
 }
 
+/** What a server's options come to. */
+interface DhcpPlan {
+  readonly serverKey: number;
+  /** First and last address to give out, unsigned. */
+  readonly first: number;
+  readonly last: number;
+  readonly leaseMs: number;
+  readonly options: readonly [number, m.OptionValue][];
+}
+
+/** What a server is made of, read before anything is opened. @throws {TypeError | RangeError} for what is impossible */
+export function checkDhcp(options: DhcpOptions, onLease?: unknown): DhcpPlan {
+  if (onLease !== undefined && typeof onLease !== "function") throw new TypeError(`onLease must be a function: ${onLease}`);
+  return planOf(options);
+}
+
+function planOf(options: DhcpOptions): DhcpPlan {
+  checkObject(options, "DHCP options");
+  const { key, prefixLength } = parsePrefix(options.address);
+  const [first, last] = rangeOf(options, key, prefixLength);
+  const { leaseSeconds = 86_400, domain, mtu, router = formatKey(key), nameservers = [formatKey(key)] } = options;
+  if (!(Number.isInteger(leaseSeconds) && leaseSeconds >= 60 && leaseSeconds <= 0x7fffffff)) {
+    throw new RangeError(`leaseSeconds must be 60 or more: ${leaseSeconds}`);
+  }
+  if (domain !== undefined && !/^[A-Za-z0-9._-]{1,253}$/.test(domain)) throw new TypeError(`domain must be a name: ${domain}`);
+  //= rfc2132#5.1
+  // The minimum legal value for the MTU is 68.
+  if (mtu !== undefined && !(Number.isInteger(mtu) && mtu >= 68 && mtu <= 65_535)) {
+    throw new RangeError(`mtu must be 68 to 65535: ${mtu}`);
+  }
+  if (!Array.isArray(nameservers)) throw new TypeError(`nameservers must be an array of addresses: ${nameservers}`);
+  const values: [number, m.OptionValue][] = [
+    [m.OPTION_MASK, [maskOf(prefixLength)]],
+    [m.OPTION_BROADCAST, [broadcastOf(key, prefixLength)]],
+  ];
+  if (router !== null) values.push([m.OPTION_ROUTER, [parseAddress(router)]]);
+  if (nameservers.length > 0) values.push([m.OPTION_NAMESERVER, nameservers.slice(0, 8).map(parseAddress)]);
+  if (domain !== undefined) values.push([m.OPTION_DOMAIN, domain]);
+  if (mtu !== undefined) values.push([m.OPTION_MTU, { short: mtu }]);
+  return { serverKey: key, first, last, leaseMs: leaseSeconds * 1000, options: values };
+}
+
+function rangeOf({ address, range }: DhcpOptions, key: number, prefixLength: number): [number, number] {
+  if (prefixLength > 30) throw new RangeError(`${address} has no address to give out`);
+  const broadcast = broadcastOf(key, prefixLength) >>> 0;
+  const network = (key & maskOf(prefixLength)) >>> 0;
+  if (range !== undefined && !(Array.isArray(range) && range.length === 2)) {
+    throw new TypeError(`range must be two addresses: ${range}`);
+  }
+  const [first, last] = range?.map((text: string) => parseAddress(text) >>> 0) ??
+    [network + 15 < broadcast - 1 ? network + 15 : network + 1, broadcast - 1];
+  if (first > network && first <= last && last < broadcast) return [first, last];
+  throw new RangeError(`the range ${formatKey(first | 0)} to ${formatKey(last | 0)} is not in ${address}`);
+}
+
 /** Gives out addresses until it is disposed of. */
 export class DhcpServer implements Disposable {
   readonly #socket: UdpConn;
-  readonly #serverKey: number;
-  readonly #first: number;
-  readonly #last: number;
-  readonly #leaseMs: number;
-  readonly #options: [number, m.OptionValue][];
+  readonly #plan: DhcpPlan;
   readonly #byClient = new Map<string, Lease>();
   readonly #byKey = new Map<number, Lease>();
   readonly #counters = {
@@ -95,40 +147,25 @@ export class DhcpServer implements Disposable {
    * @throws {TypeError | RangeError} for impossible options; {Deno.errors.AddrInUse} when port 67 is taken
    */
   constructor(stack: NetStack, options: DhcpOptions, onLease?: (lease: DhcpLease) => void) {
-    const { key, prefixLength } = parsePrefix(options.address);
-    if (prefixLength > 30) throw new RangeError(`${options.address} has no address to give out`);
-    const broadcast = broadcastOf(key, prefixLength) >>> 0;
-    const network = (key & maskOf(prefixLength)) >>> 0;
-    const range = options.range?.map((text) => parseAddress(text) >>> 0);
-    this.#first = range?.[0] ?? (network + 15 < broadcast - 1 ? network + 15 : network + 1);
-    this.#last = range?.[1] ?? broadcast - 1;
-    if (!(this.#first > network && this.#first <= this.#last && this.#last < broadcast)) {
-      throw new RangeError(
-        `the range ${formatKey(this.#first | 0)} to ${formatKey(this.#last | 0)} is not in ${options.address}`,
-      );
-    }
-    const leaseSeconds = options.leaseSeconds ?? 86_400;
-    if (!(Number.isInteger(leaseSeconds) && leaseSeconds >= 60 && leaseSeconds <= 0x7fffffff)) {
-      throw new RangeError(`leaseSeconds must be 60 or more: ${leaseSeconds}`);
-    }
-    this.#serverKey = key;
-    this.#leaseMs = leaseSeconds * 1000;
+    this.#plan = checkDhcp(options, onLease);
     this.#onLease = onLease;
-    if (options.domain !== undefined && !/^[A-Za-z0-9._-]{1,253}$/.test(options.domain)) {
-      throw new TypeError(`domain must be a name: ${options.domain}`);
-    }
     const { pump } = layersOf(stack);
     this.#now = () => pump.clock.now();
     this.#tell = (callback) => pump.callUser(callback);
-    this.#options = [[m.OPTION_MASK, [maskOf(prefixLength)]], [m.OPTION_BROADCAST, [broadcast | 0]]];
-    const router = options.router === undefined ? formatKey(key) : options.router;
-    if (router !== null) this.#options.push([m.OPTION_ROUTER, [parseAddress(router)]]);
-    const nameservers = options.nameservers ?? [formatKey(key)];
-    if (nameservers.length > 0) this.#options.push([m.OPTION_NAMESERVER, nameservers.slice(0, 8).map(parseAddress)]);
-    if (options.domain !== undefined) this.#options.push([m.OPTION_DOMAIN, options.domain]);
-    if (options.mtu !== undefined) this.#options.push([m.OPTION_MTU, { short: options.mtu }]);
     this.#socket = stack.listenDatagram({ port: 67 });
     this.#serve();
+  }
+
+  /**
+   * The address that the first client gets, if nobody asks for another: for a machine that doesn't ask.
+   *
+   * @throws {TypeError | RangeError} for impossible options
+   */
+  static firstAddress(options: DhcpOptions): string {
+    const { first, last, serverKey } = planOf(options);
+    if (first !== serverKey >>> 0) return formatKey(first | 0);
+    if (first === last) throw new RangeError(`${options.address} leaves no address to give out`);
+    return formatKey((first + 1) | 0);
   }
 
   async #serve(): Promise<void> {
@@ -170,7 +207,7 @@ export class DhcpServer implements Disposable {
   #answer(request: m.DhcpRequest): Answer | null {
     //= rfc2131#4.3.2
     // If the DHCPREQUEST message contains a 'server identifier' option, the message is in response to a DHCPOFFER message.
-    if (request.serverKey !== 0 && request.serverKey !== this.#serverKey) {
+    if (request.serverKey !== 0 && request.serverKey !== this.#plan.serverKey) {
       this.#counters.ignored++;
       const lease = this.#byClient.get(request.client);
       // It has chosen another server.
@@ -190,7 +227,10 @@ export class DhcpServer implements Disposable {
         return null;
       case m.INFORM: {
         this.#counters.informed++;
-        return { type: m.ACK, bytes: m.buildReply(request, m.ACK, 0, [[m.OPTION_SERVER, [this.#serverKey]], ...this.#options]) };
+        return {
+          type: m.ACK,
+          bytes: m.buildReply(request, m.ACK, 0, [[m.OPTION_SERVER, [this.#plan.serverKey]], ...this.#plan.options]),
+        };
       }
     }
     this.#counters.ignored++;
@@ -198,13 +238,13 @@ export class DhcpServer implements Disposable {
   }
 
   #leaseOptions(): [number, m.OptionValue][] {
-    const seconds = this.#leaseMs / 1000;
+    const seconds = this.#plan.leaseMs / 1000;
     return [
-      [m.OPTION_SERVER, [this.#serverKey]],
+      [m.OPTION_SERVER, [this.#plan.serverKey]],
       [m.OPTION_LEASE, [seconds]],
       [m.OPTION_RENEW, [seconds >>> 1]],
       [m.OPTION_REBIND, [Math.floor(seconds * 0.875)]],
-      ...this.#options,
+      ...this.#plan.options,
     ];
   }
 
@@ -227,10 +267,10 @@ export class DhcpServer implements Disposable {
     const lease = right ? this.#find(request) : null;
     if (lease === null) {
       this.#counters.naks++;
-      return { type: m.NAK, bytes: m.buildReply(request, m.NAK, 0, [[m.OPTION_SERVER, [this.#serverKey]]]) };
+      return { type: m.NAK, bytes: m.buildReply(request, m.NAK, 0, [[m.OPTION_SERVER, [this.#plan.serverKey]]]) };
     }
     lease.bound = true;
-    lease.expiresAt = this.#now() + this.#leaseMs;
+    lease.expiresAt = this.#now() + this.#plan.leaseMs;
     if (request.hostname !== "") lease.hostname = request.hostname;
     this.#counters.acks++;
     const shown = this.#shown(lease);
@@ -240,7 +280,7 @@ export class DhcpServer implements Disposable {
 
   #usable(key: number): boolean {
     const address = key >>> 0;
-    if (address < this.#first || address > this.#last || key === this.#serverKey) return false;
+    if (address < this.#plan.first || address > this.#plan.last || key === this.#plan.serverKey) return false;
     const lease = this.#byKey.get(key);
     if (lease === undefined) return true;
     if (lease.expiresAt > this.#now()) return false;
@@ -258,9 +298,9 @@ export class DhcpServer implements Disposable {
     }
     const wanted = request.requestedKey !== 0 ? request.requestedKey : request.clientKey;
     let key = this.#usable(wanted) ? wanted : 0;
-    for (let address = this.#first; key === 0 && address <= this.#last; address++) {
+    for (let address = this.#plan.first; key === 0 && address <= this.#plan.last; address++) {
       if (this.#usable(address | 0)) key = address | 0;
-      if (address - this.#first >= LEASES_MAX) break;
+      if (address - this.#plan.first >= LEASES_MAX) break;
     }
     if (key === 0 || this.#byKey.size >= LEASES_MAX) return null;
     const lease: Lease = { key, client, hostname, expiresAt: this.#now() + OFFER_MS, bound: false };

@@ -8,8 +8,9 @@ import type { NetStack } from "../stack/host/net_stack.ts";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
 import { tryParseAddress } from "../stack/wire/address.ts";
 import type { Dialer } from "./dialer.ts";
+import { closeQuietly } from "./sockets.ts";
 import { relay } from "./tcp_relay.ts";
-import { closeQuietly, InFlight } from "./udp_relay.ts";
+import { InFlight } from "./udp_relay.ts";
 
 /** Connections that a gateway carries inwards at once, and senders that a datagram port remembers; more are turned away. */
 export const FORWARDED_MAX = 1024;

@@ -7,13 +7,15 @@
 import type { Device } from "../stack/device.ts";
 import { intercept, type InterceptedConnection, type InterceptedDatagrams, type Interception } from "../stack/host/intercept.ts";
 import { NetStack } from "../stack/host/net_stack.ts";
+import { checkObject } from "../stack/host/options.ts";
 import type { TcpOptions } from "../stack/tcp/types.ts";
 import { parsePrefix, tryParseAddress } from "../stack/wire/address.ts";
-import { type DhcpLease, type DhcpOptions, DhcpServer } from "./dhcp_server.ts";
+import { checkDhcp, type DhcpLease, type DhcpOptions, DhcpServer } from "./dhcp_server.ts";
 import { Dialer } from "./dialer.ts";
 import { checkForward, type ForwardOwner, type OpenForward, openForward, type PortForward } from "./forward.ts";
 import { Policy } from "./policy.ts";
-import { relay } from "./tcp_relay.ts";
+import { denoSockets, type Destination, type GatewaySockets } from "./sockets.ts";
+import { relay, type RelayEnd } from "./tcp_relay.ts";
 import { UdpRelay } from "./udp_relay.ts";
 
 /** Datagram flows that may be open; the one that was quiet for longest makes room. */
@@ -44,6 +46,8 @@ export interface GatewayOptions {
   forward?: readonly PortForward[];
   /** Milliseconds until a datagram flow is forgotten. Default 60,000. */
   udpIdleMs?: number;
+  /** Makes the sockets outside. Default: Deno's own; `new HostSockets()` is faster where FFI is allowed. */
+  sockets?: GatewaySockets;
   /** Options of the guests' connections. */
   tcp?: TcpOptions;
   /** Told when a guest has got an address. */
@@ -54,7 +58,7 @@ export interface GatewayOptions {
 export interface GatewayStatistics {
   /** Connections of guests that were carried. */
   tcpFlows: number;
-  /** Refused by rule, or one too many. */
+  /** Refused by rule. */
   tcpDenied: number;
   /** The destination didn't take them. */
   tcpFailed: number;
@@ -66,6 +70,8 @@ export interface GatewayStatistics {
   udpFlows: number;
   /** Refused by rule. */
   udpDenied: number;
+  /** Whose socket outside could not be opened, or didn't work, as when the destination refuses. */
+  udpFailed: number;
   /** Flows ended early for others. */
   udpEvicted: number;
   /** Datagrams lost, because too many of their flow were on their way. */
@@ -124,7 +130,8 @@ export class Gateway implements AsyncDisposable {
   readonly #interception: Interception;
   readonly #udp = new Map<UdpRelay, true>();
   readonly #open: OpenForward[] = [];
-  readonly #outside = new Set<Deno.TcpConn>();
+  readonly #outside = new Set<RelayEnd>();
+  readonly #sockets: GatewaySockets;
   readonly #dialer = new Dialer();
   readonly #counters = {
     tcpFlows: 0,
@@ -134,6 +141,7 @@ export class Gateway implements AsyncDisposable {
     tcpOpen: 0,
     udpFlows: 0,
     udpDenied: 0,
+    udpFailed: 0,
     udpEvicted: 0,
     udpDropped: 0,
     bytesOut: 0,
@@ -150,6 +158,7 @@ export class Gateway implements AsyncDisposable {
    * @throws {TypeError | RangeError} for impossible options, before anything is opened; what listening on a forwarded port throws
    */
   constructor(device: Device, options: GatewayOptions = {}) {
+    checkObject(options);
     const address = options.address ?? "10.0.2.2/24";
     parsePrefix(address);
     this.#options = options;
@@ -162,16 +171,29 @@ export class Gateway implements AsyncDisposable {
     const { udpIdleMs = 60_000 } = options;
     if (!(udpIdleMs >= 1 && udpIdleMs <= 0x7fffffff)) throw new RangeError(`udpIdleMs must be 1 or more: ${udpIdleMs}`);
     this.#udpIdleMs = udpIdleMs;
+    const { sockets = denoSockets } = options;
+    if (typeof sockets?.connect !== "function" || typeof sockets.datagrams !== "function") {
+      throw new TypeError("sockets must have connect and datagrams");
+    }
+    this.#sockets = sockets;
+    for (const name of ["allow", "deny", "forward"] as const) {
+      if (!Array.isArray(options[name] ?? [])) throw new TypeError(`${name} must be an array: ${options[name]}`);
+    }
+    const { hostLoopback } = options;
+    if (hostLoopback !== undefined && typeof hostLoopback !== "boolean") {
+      throw new TypeError(`hostLoopback must be true or false: ${hostLoopback}`);
+    }
     for (const forward of options.forward ?? []) checkForward(forward);
+    if (options.dhcp !== false) checkObject(options.dhcp ?? {}, "dhcp");
+    const dhcp = options.dhcp === false ? null : { address, mtu: Math.min(device.mtu, 65_535), ...options.dhcp };
+    if (dhcp !== null) checkDhcp(dhcp, options.onLease);
     const stack = this.stack = new NetStack(device, { address, tcp: options.tcp });
     try {
       this.#interception = intercept(stack, {
         connection: (flow) => this.#connection(flow),
         datagrams: (flow) => this.#datagrams(flow),
       }, { noDelay: true, keepAlive: true, keepAliveIdleMs: KEEP_ALIVE_MS, ...options.tcp });
-      this.dhcp = options.dhcp === false
-        ? null
-        : new DhcpServer(stack, { address, mtu: Math.min(device.mtu, 65_535), ...options.dhcp }, options.onLease);
+      this.dhcp = dhcp === null ? null : new DhcpServer(stack, dhcp, options.onLease);
       for (const forward of options.forward ?? []) this.#open.push(openForward(this.#forwardOwner(), forward));
     } catch (error) {
       for (const one of this.#open) one[Symbol.dispose]();
@@ -186,7 +208,7 @@ export class Gateway implements AsyncDisposable {
   }
 
   /** Where a guest's destination really is, or null if it may not go there. */
-  #target(destination: Deno.NetAddr): { hostname: string; port: number } | null {
+  #target(destination: Deno.NetAddr): Destination | null {
     const { hostname, port } = destination;
     if (hostname !== this.#address) return this.#policy.allows(hostname) ? { hostname, port } : null;
     if (port === DNS_PORT && this.#nameserver !== null) return { hostname: this.#nameserver, port };
@@ -209,7 +231,6 @@ export class Gateway implements AsyncDisposable {
       if (outside === null) return;
       this.#outside.add(outside);
       try {
-        outside.setNoDelay(true);
         const inside = await flow.accept();
         this.#counters.tcpFlows++;
         await relay(inside, outside, this.#count);
@@ -225,9 +246,9 @@ export class Gateway implements AsyncDisposable {
     }
   }
 
-  async #dial(target: { hostname: string; port: number }, flow: InterceptedConnection): Promise<Deno.TcpConn | null> {
+  async #dial(target: Destination, flow: InterceptedConnection): Promise<RelayEnd | null> {
     try {
-      return await this.#dialer.dial((signal) => Deno.connect({ ...target, signal }));
+      return await this.#dialer.dial((signal) => this.#sockets.connect(target, signal));
     } catch (error) {
       this.#counters.tcpFailed++;
       if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset) flow.refuse();
@@ -250,14 +271,25 @@ export class Gateway implements AsyncDisposable {
       return flow.unreachable(flow.destination.hostname === this.#address ? "port" : "prohibited");
     }
     if (this.#udp.size >= UDP_FLOWS_MAX) this.#evict();
-    this.#counters.udpFlows++;
-    const one: UdpRelay = new UdpRelay(flow.socket, target, this.#udpIdleMs, {
-      count: this.#count,
-      dropped: () => this.#counters.udpDropped++,
-      refused: () => flow.unreachable("port"),
-      ended: () => this.#udp.delete(one),
-    });
-    this.#udp.set(one, true);
+    try {
+      const one: UdpRelay = new UdpRelay(flow.socket, target, this.#sockets, this.#udpIdleMs, {
+        count: this.#count,
+        dropped: () => this.#counters.udpDropped++,
+        failed: (error) => this.#refuse(flow, error),
+        ended: () => this.#udp.delete(one),
+      });
+      this.#udp.set(one, true);
+      this.#counters.udpFlows++;
+    } catch (error) {
+      this.#refuse(flow, error);
+    }
+  }
+
+  #refuse(flow: InterceptedDatagrams, error: unknown): void {
+    this.#counters.udpFailed++;
+    if (error instanceof Deno.errors.ConnectionRefused) flow.unreachable("port");
+    else if (error instanceof Deno.errors.NotCapable) flow.unreachable("prohibited");
+    else flow.unreachable("host");
   }
 
   #evict(): void {

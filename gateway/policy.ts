@@ -5,7 +5,10 @@
  */
 import { formatKey, maskOf, parsePrefix, tryParseAddress } from "../stack/wire/address.ts";
 
-/** What nobody should reach through a gateway unless its owner says so: the gateway's own host, its links, and no host at all. */
+/**
+ * What nobody should reach through a gateway unless its owner says so: this machine's loop-back, its links, and what is no host
+ * at all. Its other addresses are not among these: a service that listens on them is reached, as with slirp and passt.
+ */
 export const DENIED_BY_DEFAULT: readonly string[] = ["127.0.0.0/8", "169.254.0.0/16", "0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4"];
 
 interface Rule {

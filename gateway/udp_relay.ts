@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { createSocket, type Socket } from "node:dgram";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
+import type { DatagramSocket, Destination, GatewaySockets } from "./sockets.ts";
 
 /** Datagrams that may be on their way in one direction of a flow, and their bytes: what comes then is lost. */
 const IN_FLIGHT_MAX = 64;
@@ -30,21 +30,14 @@ export class InFlight {
   }
 }
 
-/** Closes a socket of Node, which throws when it is closed already. */
-export function closeQuietly(socket: Socket): void {
-  try {
-    socket.close();
-  } catch { /* an error has closed it before */ }
-}
-
 /** What a {@link UdpRelay} tells. */
 export interface UdpRelayEvents {
   /** Bytes carried, from the guest (true) or to it. */
   count(forth: boolean, bytes: number): void;
   /** A datagram was lost, because too many were on their way. */
   dropped(): void;
-  /** The socket outside doesn't work. */
-  refused(): void;
+  /** The socket outside doesn't work, or the destination has refused. */
+  failed(error: Error): void;
   /** Called once, when it is over. */
   ended(): void;
 }
@@ -52,44 +45,36 @@ export interface UdpRelayEvents {
 /** One flow: ends itself when nothing has passed for a while. */
 export class UdpRelay {
   readonly #inside: UdpConn;
-  readonly #outside: Socket;
+  readonly #outside: DatagramSocket;
   readonly #idleMs: number;
   readonly #events: UdpRelayEvents;
   readonly #forth = new InFlight();
   readonly #back = new InFlight();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #closed = false;
-  #ready = false;
-  /** Came before the socket outside was connected. */
-  #early: Uint8Array[] = [];
   /** When something passed last: milliseconds of `performance.now()`. */
   lastAt: number = performance.now();
 
-  /** @throws what Node throws for a destination that can't be one; the guest's socket is closed then */
-  constructor(inside: UdpConn, to: { hostname: string; port: number }, idleMs: number, events: UdpRelayEvents) {
+  /** @throws what opening the socket outside throws; the guest's socket is closed then */
+  constructor(inside: UdpConn, to: Destination, sockets: GatewaySockets, idleMs: number, events: UdpRelayEvents) {
     this.#inside = inside;
     this.#idleMs = idleMs;
     this.#events = events;
-    const outside = this.#outside = createSocket("udp4");
-    outside.on("message", (bytes: Uint8Array, from: { address: string; port: number }) => {
-      // Deno's connected sockets hear everybody.
-      if (this.#closed || from.address !== to.hostname || from.port !== to.port) return;
-      this.#touch();
-      this.#bring(bytes);
-    });
-    outside.on("error", () => {
-      if (this.#closed) return;
-      events.refused();
-      this.close();
-    });
     try {
-      outside.connect(to.port, to.hostname, () => {
-        this.#ready = true;
-        for (const bytes of this.#early.splice(0)) this.#send(bytes);
+      this.#outside = sockets.datagrams(to, {
+        message: (bytes) => {
+          if (this.#closed) return;
+          this.#touch();
+          this.#bring(bytes);
+        },
+        failed: (error) => {
+          if (this.#closed) return;
+          events.failed(error);
+          this.close();
+        },
       });
     } catch (error) {
       inside[Symbol.dispose]();
-      closeQuietly(outside);
       throw error;
     }
     this.#receive();
@@ -115,17 +100,17 @@ export class UdpRelay {
           continue;
         }
         this.#events.count(true, bytes.length);
-        if (this.#ready) this.#send(bytes);
-        else this.#early.push(bytes);
+        this.#send(bytes as Uint8Array<ArrayBuffer>);
       }
     } catch { /* the guest has refused, or the stack has ended */ }
     this.close();
   }
 
-  #send(bytes: Uint8Array): void {
-    if (this.#closed) return;
-    // What can't be sent is lost, as datagrams may be; a refusal comes as an "error".
-    this.#outside.send(bytes, () => this.#forth.sent(bytes.length));
+  #send(bytes: Uint8Array<ArrayBuffer>): void {
+    // What can't be sent is lost, as datagrams may be; a refusal comes by `failed`.
+    const sending = this.#outside.send(bytes);
+    if (sending === undefined) this.#forth.sent(bytes.length);
+    else sending.then(() => this.#forth.sent(bytes.length));
   }
 
   #touch(): void {
@@ -144,9 +129,8 @@ export class UdpRelay {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#early.length = 0;
     this.#inside[Symbol.dispose]();
-    closeQuietly(this.#outside);
+    this.#outside.close();
     this.#events.ended();
   }
 }

@@ -153,6 +153,10 @@ function relays(tools: Tools): Entry[] {
   const gateway = [DENO, "run", "-A", "examples/vm_network.ts", "--address", `${SERVER}/24`, "--host-loopback", "--tap", "tap0"];
   const found: Entry[] = [
     { name: "tapioca, NAT", start: relay(tools, ({ pid }) => [...gateway, "--mtu", PEER_MTU, "--netns", String(pid)]) },
+    {
+      name: "tapioca, NAT by Deno's sockets",
+      start: relay(tools, ({ pid }) => [...gateway, "--mtu", PEER_MTU, "--netns", String(pid), "--sockets", "deno"]),
+    },
   ];
   if (slirp !== null) {
     const args = ["--netns-type=path", "--configure", `--mtu=${PEER_MTU}`, `--cidr=${SERVER.replace(/\d+$/, "0")}/24`];

@@ -1,7 +1,7 @@
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { Descriptor, O_RDONLY, openFile } from "../../ffi/descriptor.ts";
 import { libc } from "../../ffi/libc.ts";
-import { createWaker, POLLIN, pollNow, POLLNVAL, POLLOUT, wakersIdle } from "../../ffi/poll.ts";
+import { createWaker, POLLIN, pollNow, POLLNVAL, POLLOUT, wakersIdle, watchEdges } from "../../ffi/poll.ts";
 import { thrown } from "./kernel.ts";
 
 const one = () => new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
@@ -42,6 +42,30 @@ Deno.test("a waker tells once per arming, and again when armed again", async () 
   waker.close();
   waker.close();
   await wakersIdle();
+});
+
+Deno.test("a watch of edges tells of each change without being armed, and not of what has been told", async () => {
+  using event = eventDescriptor();
+  const told: number[] = [];
+  let next = Promise.withResolvers<void>();
+  const watch = watchEdges(event.fd, (events) => {
+    told.push(events);
+    next.resolve();
+  });
+  await next.promise;
+  assertEquals(told, [POLLOUT]); // room from the beginning
+  for (let i = 0; i < 3; i++) {
+    next = Promise.withResolvers();
+    event.write(one()); // nothing was read: still a change
+    await next.promise;
+  }
+  assertEquals(told.slice(1), [POLLIN | POLLOUT, POLLIN | POLLOUT, POLLIN | POLLOUT]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals(told.length, 4);
+  watch.close();
+  event.write(one());
+  await wakersIdle();
+  assertEquals(told.length, 4);
 });
 
 Deno.test("interest can be added while a wait is under way", async () => {

@@ -1,0 +1,184 @@
+/** Sockets by libc, beside Deno's own at the other end. */
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { HostConn, HostDatagrams, HostSockets } from "../../drivers/host_sockets.ts";
+import { wakersIdle } from "../../drivers/wake_event.ts";
+import { sha256 } from "../../examples/demo/stranger.ts";
+
+const LOOPBACK = "127.0.0.1";
+// Opens the library before the first test looks for leaks.
+if (Deno.build.os === "linux") new HostSockets();
+
+function test(name: string, fn: () => Promise<void>): void {
+  Deno.test({
+    name,
+    ignore: Deno.build.os !== "linux",
+    fn: async () => {
+      await fn();
+      await wakersIdle();
+    },
+  });
+}
+
+async function pair(): Promise<{ ours: HostConn; theirs: Deno.TcpConn }> {
+  using listener = Deno.listen({ hostname: LOOPBACK, port: 0 });
+  const [ours, theirs] = await Promise.all([
+    HostConn.connect({ hostname: LOOPBACK, port: listener.addr.port }),
+    listener.accept(),
+  ]);
+  return { ours, theirs };
+}
+
+async function readAll(conn: { read(p: Uint8Array): Promise<number | null> }, size = 65_536): Promise<Uint8Array<ArrayBuffer>> {
+  const pieces: Uint8Array[] = [];
+  for (const buffer = new Uint8Array(size);;) {
+    const n = await conn.read(buffer);
+    if (n === null) return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+    pieces.push(buffer.slice(0, n));
+  }
+}
+
+async function writeAll(conn: { write(p: Uint8Array): Promise<number>; closeWrite(): Promise<void> }, bytes: Uint8Array) {
+  for (let done = 0; done < bytes.length;) done += await conn.write(bytes.subarray(done));
+  await conn.closeWrite();
+}
+
+test("bytes go both ways at once, with their ends", async () => {
+  const { ours, theirs } = await pair();
+  const bytes = new Uint8Array(8 << 20);
+  for (let at = 0; at < bytes.length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
+  const [here, there] = await Promise.all([readAll(ours), readAll(theirs), writeAll(ours, bytes), writeAll(theirs, bytes)]);
+  assertEquals([await sha256(here), await sha256(there)], [await sha256(bytes), await sha256(bytes)]);
+  ours[Symbol.dispose]();
+  theirs.close();
+});
+
+test("an end that comes with the last bytes is not missed, whatever the reader's buffer is", async () => {
+  for (const size of [1, 3, 4, 5, 100]) {
+    const { ours, theirs } = await pair();
+    await theirs.write(Uint8Array.of(1, 2, 3, 4));
+    theirs.close();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assertEquals([...await readAll(ours, size)], [1, 2, 3, 4]);
+    assertEquals(await ours.read(new Uint8Array(1)), null);
+    ours[Symbol.dispose]();
+  }
+});
+
+test("an end that comes while a reader waits, with data and alone", async () => {
+  for (const data of [[], [7], [7, 8, 9]]) {
+    const { ours, theirs } = await pair();
+    const all = readAll(ours, 100);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    if (data.length > 0) await theirs.write(Uint8Array.from(data));
+    theirs.close();
+    assertEquals([...await all], data);
+    ours[Symbol.dispose]();
+  }
+});
+
+test("a reset comes as ConnectionReset, and abort sends one", async () => {
+  {
+    const { ours, theirs } = await pair();
+    theirs.close();
+    await ours.write(new Uint8Array(10)); // nobody is there to read it: Linux resets
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await assertRejects(() => ours.write(new Uint8Array(10)), Deno.errors.BrokenPipe);
+    ours[Symbol.dispose]();
+  }
+  const { ours, theirs } = await pair();
+  ours.abort();
+  await assertRejects(() => readAll(theirs), Deno.errors.ConnectionReset);
+  theirs.close();
+});
+
+test("one read and one write at a time; closing ends both, and nothing works afterwards", async () => {
+  const { ours, theirs } = await pair();
+  const read = ours.read(new Uint8Array(1));
+  await assertRejects(() => ours.read(new Uint8Array(1)), Deno.errors.Busy);
+  const big = new Uint8Array(1 << 20);
+  const writing = (async () => {
+    for (;;) await ours.write(big);
+  })();
+  writing.catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  await assertRejects(() => ours.write(big), Deno.errors.Busy);
+  ours[Symbol.dispose]();
+  await assertRejects(() => read, Deno.errors.Interrupted);
+  await assertRejects(() => writing, Deno.errors.Interrupted);
+  await assertRejects(() => ours.read(new Uint8Array(1)), Deno.errors.BadResource);
+  await assertRejects(() => ours.write(new Uint8Array(1)), Deno.errors.BadResource);
+  await assertRejects(() => ours.closeWrite(), Deno.errors.BadResource);
+  ours[Symbol.dispose]();
+  theirs.close();
+});
+
+test("connecting: refused, no route, a signal before and meanwhile, impossible destinations", async () => {
+  const closed = Deno.listen({ hostname: LOOPBACK, port: 0 });
+  const { port } = closed.addr;
+  closed.close();
+  const sockets = new HostSockets();
+  await assertRejects(() => sockets.connect({ hostname: LOOPBACK, port }), Deno.errors.ConnectionRefused);
+  await assertRejects(() => sockets.connect({ hostname: LOOPBACK, port }, AbortSignal.abort()), DOMException);
+  for (const [hostname, at] of [["localhost", 1], ["::1", 1], [LOOPBACK, -1], [LOOPBACK, 65_536], [LOOPBACK, 1.5]] as const) {
+    const error = await sockets.connect({ hostname, port: at }).then(() => null, (error) => error);
+    assert(error instanceof TypeError || error instanceof RangeError, `${hostname}:${at} ${error}`);
+    assertThrows(() => sockets.datagrams({ hostname, port: at }, { message() {}, failed() {} }), Error);
+  }
+  // A listener that never accepts, with its queue full: who connects waits.
+  const listener = Deno.listen({ hostname: LOOPBACK, port: 0, tcpBacklog: 1 } as Deno.TcpListenOptions & { port: number });
+  const to = { hostname: LOOPBACK, port: listener.addr.port };
+  const fillers: HostConn[] = [];
+  let last: unknown = null;
+  while (last === null && fillers.length < 10) {
+    await sockets.connect(to, AbortSignal.timeout(300)).then((conn) => fillers.push(conn), (error) => last = error);
+  }
+  assertEquals((last as DOMException).name, "TimeoutError");
+  for (const filler of fillers) filler[Symbol.dispose]();
+  listener.close();
+});
+
+test("a connection that is made while its program waits for it", async () => {
+  const listener = Deno.listen({ hostname: LOOPBACK, port: 0, tcpBacklog: 1 } as Deno.TcpListenOptions & { port: number });
+  const to = { hostname: LOOPBACK, port: listener.addr.port };
+  // Two fill the queue; the third's SYN is taken when it comes again, a second later.
+  const all = [HostConn.connect(to), HostConn.connect(to), HostConn.connect(to)];
+  await Promise.all(all.slice(0, 2));
+  const accepted = [await listener.accept(), await listener.accept(), await listener.accept()];
+  for (const conn of await Promise.all(all)) {
+    assertEquals(await conn.write(Uint8Array.of(1)), 1);
+    conn[Symbol.dispose]();
+  }
+  for (const conn of accepted) conn.close();
+  listener.close();
+});
+
+test("datagrams: bursts, empty ones, strangers, and a port where nobody listens", async () => {
+  const server = Deno.listenDatagram({ transport: "udp", hostname: LOOPBACK, port: 0 });
+  const { port } = server.addr as Deno.NetAddr;
+  const got: Uint8Array[] = [];
+  const all = Promise.withResolvers<void>();
+  using ours = new HostDatagrams({ hostname: LOOPBACK, port }, {
+    message: (bytes) => void (got.push(bytes) === 101 && all.resolve()),
+    failed: all.reject,
+  });
+  ours.send(new Uint8Array(0));
+  const [first, from] = await server.receive();
+  assertEquals(first.length, 0);
+  // A stranger's datagram to the same port is not heard.
+  const stranger = Deno.listenDatagram({ transport: "udp", hostname: LOOPBACK, port: 0 });
+  await stranger.send(Uint8Array.of(99), from);
+  // More than one turn takes.
+  for (let i = 0; i < 101; i++) await server.send(new Uint8Array(i).fill(i), from);
+  await all.promise;
+  assertEquals(got.map((bytes) => bytes.length), Array.from({ length: 101 }, (_, i) => i));
+  stranger.close();
+  server.close();
+
+  const refused = Promise.withResolvers<Error>();
+  using nobody = new HostDatagrams({ hostname: LOOPBACK, port }, { message() {}, failed: refused.resolve });
+  nobody.send(new Uint8Array(1));
+  assert(await refused.promise instanceof Deno.errors.ConnectionRefused);
+  nobody.send(new Uint8Array(70_000)); // too long: lost
+  nobody.close();
+  nobody.send(new Uint8Array(1));
+});
