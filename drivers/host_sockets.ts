@@ -104,7 +104,7 @@ export class HostConn implements Disposable {
       const code = this.#socket.takeError();
       if (code === 0) connected.resolve();
       else connected.reject(errnoError("connect to", this.#name, code));
-      return;
+      // What came with the connection is not told of again.
     }
     if ((events & (POLLRDHUP | POLLERR | POLLHUP)) !== 0) this.#ended = true;
     if ((events & POLLIN) !== 0 || this.#ended) {
@@ -115,6 +115,11 @@ export class HostConn implements Disposable {
   }
 
   #tryRead(waiting: Waiting<number | null>): void {
+    if (waiting.bytes.length === 0) {
+      // Transferred meanwhile: nothing is read, and this is not the end.
+      this.#read = null;
+      return waiting.resolve(0);
+    }
     const n = this.#socket.receive(waiting.bytes);
     this.#read = notNow(n) ? waiting : null;
     // An end that came with these bytes was told with them.
