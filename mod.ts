@@ -186,9 +186,16 @@ export { AF_INET, type Endpoint, Interface, SOCK_DGRAM, SOCK_STREAM } from "./vi
 export { Config, Header } from "./virtio_net/layouts.ts";
 export { Gateway, type GatewayOptions, type GatewayStatistics } from "./gateway/gateway.ts";
 export type { PortForward } from "./gateway/forward.ts";
-export type { DatagramEvents, DatagramSocket, Destination, GatewaySockets } from "./gateway/sockets.ts";
+export type { ConnectionSource, DatagramEvents, DatagramSocket, Destination, GatewaySockets } from "./gateway/sockets.ts";
 export type { RelayEnd } from "./gateway/tcp_relay.ts";
-export { HostConn, type HostDatagramEvents, HostDatagrams, type HostDestination, HostSockets } from "./drivers/host_sockets.ts";
+export {
+  HostConn,
+  type HostDatagramEvents,
+  HostDatagrams,
+  type HostDestination,
+  HostListener,
+  HostSockets,
+} from "./drivers/host_sockets.ts";
 export { type DhcpLease, type DhcpOptions, DhcpServer } from "./gateway/dhcp_server.ts";
 export {
   intercept,

@@ -11,6 +11,8 @@ import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, watchEdges } fr
 
 /** Datagrams that are taken in one turn; more wait in the kernel. */
 const DATAGRAMS_BURST = 64;
+/** Connections that wait to be accepted. */
+const BACKLOG = 128;
 /** Largest datagram. */
 const DATAGRAM_MAX = 65_535;
 
@@ -53,7 +55,8 @@ export class HostConn implements Disposable {
   /** No more comes than what is there, and nothing more will be told. */
   #ended = false;
 
-  private constructor(socket: InternetSocket, name: string) {
+  /** @internal */
+  constructor(socket: InternetSocket, name: string) {
     this.#socket = socket;
     this.#name = name;
     this.#waker = watchEdges(socket.fd, (events) => this.#ready(events));
@@ -68,7 +71,7 @@ export class HostConn implements Disposable {
   static async connect(to: HostDestination, signal?: AbortSignal): Promise<HostConn> {
     signal?.throwIfAborted();
     const name = `${to.hostname}:${to.port}`;
-    const socket = new InternetSocket("tcp", to.hostname, to.port);
+    const socket = InternetSocket.create("tcp", to.hostname, to.port);
     let conn: HostConn | null = null;
     try {
       const code = socket.connect();
@@ -186,6 +189,77 @@ export class HostConn implements Disposable {
   }
 }
 
+/** A TCP port of this machine: one call of `accept` at a time. */
+export class HostListener implements Disposable {
+  /** Where it listens. */
+  readonly addr: HostDestination;
+  readonly #socket: InternetSocket;
+  readonly #waker: ReturnType<typeof watchEdges>;
+  #accept: PromiseWithResolvers<HostConn> | null = null;
+
+  /**
+   * Listens from now on.
+   *
+   * @param at port 0 for a free one
+   * @throws {TypeError | RangeError} for what is no address; `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`, EMFILE
+   */
+  constructor(at: HostDestination) {
+    const socket = this.#socket = InternetSocket.create("tcp", at.hostname, at.port);
+    try {
+      const code = socket.listen(BACKLOG);
+      const port = code < 0 ? code : socket.localPort();
+      if (port < 0) throw errnoError("listen on", `${at.hostname}:${at.port}`, port);
+      this.addr = { hostname: at.hostname, port };
+      this.#waker = watchEdges(socket.fd, () => this.#take());
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+  }
+
+  #take(): void {
+    const waiting = this.#accept;
+    if (waiting === null) return;
+    const socket = this.#socket.accept();
+    if (typeof socket === "number" && notNow(socket)) return;
+    this.#accept = null;
+    if (typeof socket === "number") return waiting.reject(errnoError("accept on", `port ${this.addr.port}`, socket));
+    try {
+      socket.setNoDelay(true);
+      waiting.resolve(new HostConn(socket, `a client of port ${this.addr.port}`));
+    } catch (error) {
+      socket.close();
+      waiting.reject(error);
+    }
+  }
+
+  /**
+   * The next connection, without Nagle's algorithm.
+   *
+   * @throws `Busy` while another call waits, `Interrupted` when it is closed meanwhile, `BadResource` afterwards, EMFILE
+   */
+  accept(): Promise<HostConn> {
+    if (this.#accept !== null) return Promise.reject(new Deno.errors.Busy("one accept at a time"));
+    this.#accept = Promise.withResolvers();
+    const { promise } = this.#accept;
+    this.#take();
+    return promise;
+  }
+
+  /** Listens no longer. A second call does nothing. */
+  close(): void {
+    this.#waker.close();
+    this.#socket.close();
+    this.#accept?.reject(new Deno.errors.Interrupted(`port ${this.addr.port} is closed`));
+    this.#accept = null;
+  }
+
+  /** {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
 const incoming = new Uint8Array(DATAGRAM_MAX);
 
 /** A UDP socket of this machine, connected to one destination. */
@@ -203,7 +277,7 @@ export class HostDatagrams implements Disposable {
   constructor(to: HostDestination, events: HostDatagramEvents) {
     this.#name = `${to.hostname}:${to.port}`;
     this.#events = events;
-    const socket = this.#socket = new InternetSocket("udp", to.hostname, to.port);
+    const socket = this.#socket = InternetSocket.create("udp", to.hostname, to.port);
     try {
       const code = socket.connect();
       if (code < 0) throw errnoError("connect to", this.#name, code);
@@ -275,6 +349,11 @@ export class HostSockets {
   /** See {@link HostConn.connect}. */
   connect(to: HostDestination, signal?: AbortSignal): Promise<HostConn> {
     return HostConn.connect(to, signal);
+  }
+
+  /** See {@link HostListener}. */
+  listen(at: HostDestination): HostListener {
+    return new HostListener(at);
   }
 
   /** See {@link HostDatagrams}. */

@@ -15,6 +15,7 @@ const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_FLAGS = 0x80800; // SOCK_CLOEXEC | SOCK_NONBLOCK
 const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
 const SO_LINGER = 13;
 const IPPROTO_TCP = 6;
@@ -36,22 +37,52 @@ function socketAddress(hostname: string, port: number): Uint8Array<ArrayBuffer> 
   return address;
 }
 
-/** A socket, and where it is to be connected to. */
+/** A socket, and the address that it is for. */
 export class InternetSocket extends Descriptor {
   readonly #address: Uint8Array<ArrayBuffer>;
 
+  private constructor(fd: number, address: Uint8Array<ArrayBuffer>) {
+    super(fd);
+    this.#address = address;
+  }
+
   /**
-   * Makes a socket for a destination, and does nothing with it yet.
+   * Makes a socket for an address, and does nothing with it yet.
    *
    * @throws {TypeError | RangeError} for what is no IPv4 address or no port; EMFILE, ENOBUFS
    */
-  constructor(transport: "tcp" | "udp", hostname: string, port: number) {
+  static create(transport: "tcp" | "udp", hostname: string, port: number): InternetSocket {
     const address = socketAddress(hostname, port);
     const lib = libc();
     const fd = lib.socket(AF_INET, (transport === "tcp" ? SOCK_STREAM : SOCK_DGRAM) | SOCK_FLAGS, 0);
     if (fd < 0) throw errnoError("create", `a ${transport} socket`, lib.errno[0]);
-    super(fd);
-    this.#address = address;
+    return new InternetSocket(fd, address);
+  }
+
+  /** Waits for connections at the address, which may still have some in TIME-WAIT: 0 or a negative errno. */
+  listen(backlog: number): number {
+    const code = this.#set(SOL_SOCKET, SO_REUSEADDR, new Uint8Array([1, 0, 0, 0]));
+    if (code < 0) return code;
+    const lib = libc();
+    if (lib.bind(this.fd, this.#address, this.#address.length) !== 0) return -lib.errno[0];
+    return lib.listen(this.fd, backlog) === 0 ? 0 : -lib.errno[0];
+  }
+
+  /** The next connection, or a negative errno. */
+  accept(): InternetSocket | number {
+    if (this.fd < 0) return -EBADF;
+    const lib = libc();
+    const fd = lib.accept(this.fd, null, null, SOCK_FLAGS);
+    return fd >= 0 ? new InternetSocket(fd, this.#address) : -lib.errno[0];
+  }
+
+  /** The port that it is bound to, or a negative errno. */
+  localPort(): number {
+    if (this.fd < 0) return -EBADF;
+    const address = new Uint8Array(16);
+    const lib = libc();
+    if (lib.getsockname(this.fd, address, new Uint8Array([16, 0, 0, 0])) !== 0) return -lib.errno[0];
+    return (address[2] << 8) | address[3];
   }
 
   /** Connects: 0, -EINPROGRESS until it is writable, or what it failed of as a negative errno. */

@@ -8,8 +8,8 @@ import type { NetStack } from "../stack/host/net_stack.ts";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
 import { tryParseAddress } from "../stack/wire/address.ts";
 import type { Dialer } from "./dialer.ts";
-import { closeQuietly } from "./sockets.ts";
-import { relay } from "./tcp_relay.ts";
+import { closeQuietly, type ConnectionSource, denoSockets, type GatewaySockets } from "./sockets.ts";
+import { relay, type RelayEnd } from "./tcp_relay.ts";
 import { InFlight } from "./udp_relay.ts";
 
 /** Connections that a gateway carries inwards at once, and senders that a datagram port remembers; more are turned away. */
@@ -35,6 +35,7 @@ export interface PortForward {
 export interface ForwardOwner {
   readonly stack: NetStack;
   readonly dialer: Dialer;
+  readonly sockets: GatewaySockets;
   /** The gateway's own address. */
   readonly address: string;
   readonly udpIdleMs: number;
@@ -77,16 +78,17 @@ class TcpForward implements OpenForward {
   readonly ready: Promise<void> = Promise.resolve();
   readonly #owner: ForwardOwner;
   readonly #forward: PortForward;
-  readonly #listener: Deno.TcpListener;
-  readonly #outside = new Set<Deno.TcpConn>();
+  readonly #listener: ConnectionSource;
+  readonly #outside = new Set<RelayEnd>();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #closed = false;
 
   constructor(owner: ForwardOwner, forward: PortForward) {
     this.#owner = owner;
     this.#forward = forward;
-    const hostname = forward.hostname ?? "127.0.0.1";
-    this.#listener = Deno.listen({ hostname, port: forward.port });
+    const { hostname = "127.0.0.1", port } = forward;
+    const { sockets } = owner;
+    this.#listener = sockets.listen?.({ hostname, port }) ?? denoSockets.listen({ hostname, port });
     this.address = { hostname, port: this.#listener.addr.port };
     this.#acceptAll();
   }
@@ -108,7 +110,7 @@ class TcpForward implements OpenForward {
     }
   }
 
-  async #bringIn(outside: Deno.TcpConn): Promise<void> {
+  async #bringIn(outside: RelayEnd): Promise<void> {
     const owner = this.#owner;
     this.#outside.add(outside);
     try {
@@ -118,7 +120,6 @@ class TcpForward implements OpenForward {
       const inside = await owner.dialer.dial((signal) => owner.stack.connect({ hostname, port, noDelay: true, signal }));
       if (this.#closed) return inside.abort();
       owner.forwarded();
-      outside.setNoDelay(true);
       await relay(outside, inside, (forth, bytes) => owner.count(!forth, bytes)).catch(() => {});
     } catch {
       owner.failed();

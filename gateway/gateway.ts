@@ -303,6 +303,7 @@ export class Gateway implements AsyncDisposable {
     return {
       stack: this.stack,
       dialer: this.#dialer,
+      sockets: this.#sockets,
       address: this.#address,
       udpIdleMs: this.#udpIdleMs,
       firstGuest: () => this.dhcp?.leases[0]?.address ?? null,

@@ -54,6 +54,18 @@ export interface GatewaySockets {
   connect(to: Destination, signal: AbortSignal): Promise<RelayEnd>;
   /** Opens a datagram socket. @throws {Deno.errors.NotCapable} which the guest gets as "prohibited"; others */
   datagrams(to: Destination, events: DatagramEvents): DatagramSocket;
+  /** Opens a port that leads in; port 0 for a free one. Default: one of Deno's. @throws what listening throws */
+  listen?(at: Destination): ConnectionSource;
+}
+
+/** Connections outside that want in. */
+export interface ConnectionSource {
+  /** Where it listens. */
+  readonly addr: Destination;
+  /** The next one. Rejects when it is closed, and for a while when something is short (EMFILE). */
+  accept(): Promise<RelayEnd>;
+  /** Listens no longer. */
+  close(): void;
 }
 
 /** Closes a socket of Node, which throws when it is closed already. */
@@ -120,7 +132,19 @@ class DenoDatagrams implements DatagramSocket {
 }
 
 /** Sockets of Deno: they need `--allow-net` and nothing else. */
-export const denoSockets: GatewaySockets = {
+export const denoSockets: Required<GatewaySockets> = {
+  listen(at: Destination): ConnectionSource {
+    const listener = Deno.listen({ hostname: at.hostname, port: at.port });
+    return {
+      addr: listener.addr,
+      async accept() {
+        const conn = await listener.accept();
+        conn.setNoDelay(true);
+        return conn;
+      },
+      close: () => listener.close(),
+    };
+  },
   async connect(to: Destination, signal: AbortSignal): Promise<RelayEnd> {
     const conn = await Deno.connect({ hostname: to.hostname, port: to.port, signal });
     conn.setNoDelay(true);

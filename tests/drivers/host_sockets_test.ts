@@ -152,6 +152,37 @@ test("a connection that is made while its program waits for it", async () => {
   listener.close();
 });
 
+test("a port of this machine: accept before and after the client, its end, and taken ports", async () => {
+  const sockets = new HostSockets();
+  const listener = sockets.listen({ hostname: LOOPBACK, port: 0 });
+  const { port } = listener.addr;
+  const first = listener.accept();
+  await assertRejects(() => listener.accept(), Deno.errors.Busy);
+  const clients = [];
+  for (let i = 0; i < 20; i++) clients.push(await Deno.connect({ hostname: LOOPBACK, port }));
+  // All of them were told of at once.
+  const served = [await first];
+  while (served.length < 20) served.push(await listener.accept());
+  for (const [i, conn] of served.entries()) {
+    await conn.write(Uint8Array.of(i));
+    conn[Symbol.dispose]();
+  }
+  const got = [];
+  for (const client of clients) {
+    got.push(...await readAll(client));
+    client.close();
+  }
+  assertEquals(got, Array.from({ length: 20 }, (_, i) => i));
+  const last = listener.accept();
+  assertThrows(() => sockets.listen({ hostname: LOOPBACK, port }), Deno.errors.AddrInUse);
+  assertThrows(() => sockets.listen({ hostname: "192.0.2.1", port: 0 }), Deno.errors.AddrNotAvailable);
+  assertThrows(() => sockets.listen({ hostname: "x", port: 0 }), TypeError);
+  listener.close();
+  listener.close();
+  await assertRejects(() => last, Deno.errors.Interrupted);
+  await assertRejects(() => listener.accept(), Deno.errors.BadResource);
+});
+
 test("datagrams: bursts, empty ones, strangers, and a port where nobody listens", async () => {
   const server = Deno.listenDatagram({ transport: "udp", hostname: LOOPBACK, port: 0 });
   const { port } = server.addr as Deno.NetAddr;
