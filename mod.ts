@@ -84,6 +84,8 @@ export { NetworkDeadlockError } from "./drivers/network_time.ts";
 export { PacketDevice, type PacketDeviceOptions } from "./drivers/packets.ts";
 export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";
+export { readTcpTraces, type TcpTrace, type TraceSegment } from "./drivers/tcp_trace.ts";
+export { drawLadder, drawTimeSequence, type LadderOptions, type TimeSequenceOptions } from "./drivers/tcp_drawing.ts";
 export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";
 export type { TunTapDevice } from "./drivers/tuntap.ts";
 export { PacketSocketDevice, type PacketSocketOptions } from "./drivers/packet_socket.ts";

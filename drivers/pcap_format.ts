@@ -18,6 +18,13 @@ const BLOCK_SECTION = 0x0a0d0d0a;
 const BLOCK_INTERFACE = 1;
 const BLOCK_PACKET = 6;
 const MAGIC = 0x1a2b3c4d;
+/** Of the older format, as they read in network order: the byte order, and what the fraction of a second counts. */
+const PCAP_MAGICS = new Map([
+  [0xa1b2c3d4, { little: false, nsPerTick: 1000n }],
+  [0xd4c3b2a1, { little: true, nsPerTick: 1000n }],
+  [0xa1b23c4d, { little: false, nsPerTick: 1n }],
+  [0x4d3cb2a1, { little: true, nsPerTick: 1n }],
+]);
 const OPTION_END = 0;
 const OPTION_IF_NAME = 2;
 const OPTION_IF_TSRESOL = 9;
@@ -37,6 +44,8 @@ export interface CapturedPacket {
   bytes: Uint8Array<ArrayBuffer>;
   /** `LINKTYPE_…` of its interface. */
   linkType: number;
+  /** Which of the capture's interfaces it passed, from 0 on. */
+  interfaceIndex?: number;
 }
 
 /** Multiples of four. */
@@ -109,12 +118,13 @@ export function encodePacket(
 }
 
 /**
- * Reads a capture. A file that ends in the middle of a block gives what came before.
+ * Reads a capture: pcapng, or the older pcap, as tcpdump writes it. A file that ends in the middle of a block gives what came before.
  *
- * @throws {Deno.errors.InvalidData} if it is no pcapng file
+ * @throws {Deno.errors.InvalidData} if it is neither
  */
 export function decodeCapture(bytes: Uint8Array): CapturedPacket[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length >= 24 && PCAP_MAGICS.has(view.getUint32(0))) return decodePcap(bytes, view);
   if (bytes.length < 28 || view.getUint32(0) !== BLOCK_SECTION) throw new Deno.errors.InvalidData("not a pcapng file");
   const packets: CapturedPacket[] = [];
   let little = true;
@@ -140,9 +150,31 @@ export function decodeCapture(bytes: Uint8Array): CapturedPacket[] {
         originalLength: view.getUint32(at + 24, little),
         bytes: bytes.slice(at + 28, at + 28 + captured),
         linkType: link.linkType,
+        interfaceIndex: view.getUint32(at + 8, little),
       });
     }
     at += length;
+  }
+  return packets;
+}
+
+/** One header, then packets: seconds, fraction, captured and original length (draft-ietf-opsawg-pcap). */
+function decodePcap(bytes: Uint8Array, view: DataView): CapturedPacket[] {
+  const { little, nsPerTick } = PCAP_MAGICS.get(view.getUint32(0))!;
+  const linkType = view.getUint32(20, little) & 0xffff;
+  const packets: CapturedPacket[] = [];
+  for (let at = 24; at + 16 <= bytes.length;) {
+    const captured = view.getUint32(at + 8, little);
+    if (at + 16 + captured > bytes.length) break;
+    packets.push({
+      timeNs: BigInt(view.getUint32(at, little)) * 1_000_000_000n + BigInt(view.getUint32(at + 4, little)) * nsPerTick,
+      direction: 0,
+      originalLength: view.getUint32(at + 12, little),
+      bytes: bytes.slice(at + 16, at + 16 + captured),
+      linkType,
+      interfaceIndex: 0,
+    });
+    at += 16 + captured;
   }
   return packets;
 }
