@@ -11,7 +11,7 @@
  * @module
  */
 import { Descriptor } from "./descriptor.ts";
-import { EACCES, EBUSY, EINVAL, ENOSYS, errnoError } from "./errno.ts";
+import { EACCES, EBUSY, EINVAL, ENOENT, ENOSYS, errnoError } from "./errno.ts";
 import { addressOf, type Libc, libc, pointerTo } from "./libc.ts";
 import { pollNow } from "./poll.ts";
 
@@ -280,7 +280,7 @@ export class NotificationListener extends Descriptor {
     return this.#send(id, 0, 0, FLAG_CONTINUE);
   }
 
-  /** The call returns a new descriptor in the caller, of the file that is ours under `fd`. */
+  /** The call returns a new descriptor in the caller, of the file that is ours under `fd`; or why it can't have one (EMFILE). */
   answerDescriptor(id: bigint, fd: number, closeOnExec: boolean): number {
     this.#additionView.setBigUint64(0, id, true);
     this.#additionView.setUint32(8, ADDFD_SEND, true);
@@ -288,6 +288,9 @@ export class NotificationListener extends Descriptor {
     this.#additionView.setUint32(16, 0, true);
     this.#additionView.setUint32(20, closeOnExec ? O_CLOEXEC : 0, true);
     const result = this.#lib.ioctlBytes(this.fd, ADDFD, this.#addition);
-    return result >= 0 ? result : -this.#lib.errno[0];
+    if (result >= 0) return result;
+    const code = -this.#lib.errno[0];
+    // Whoever got no descriptor waits on, and would for ever.
+    return code === -ENOENT ? code : this.answer(id, code);
   }
 }

@@ -189,3 +189,25 @@ print("lo" in os.listdir("/sys/class/net"), "wan0" in os.listdir("/sys/class/net
     "True False False",
   ]);
 });
+
+supervised(
+  "a program that has all the descriptors it may have: EMFILE for our files as for the kernel's, and no hang",
+  ignore,
+  async () => {
+    const out = await python(
+      `
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (s.fileno() + 1, s.fileno() + 1))
+def opened(path):
+    try: os.close(os.open(path, os.O_RDONLY)); return 0
+    except OSError as e: return errno.errorcode[e.errno]
+files = "/etc/hostname", "/proc/net/dev", "/sys/class/net/wan0/mtu", "/sys/class/net/wan0/statistics/rx_bytes"
+print(*(opened(path) for path in files))
+s.close()
+print(*(opened(path) for path in files))
+`,
+      four(),
+    );
+    assertEquals(out, "EMFILE EMFILE EMFILE EMFILE\n0 0 0 0\n");
+  },
+);
