@@ -21,7 +21,7 @@ const FIRST_INDEX = 0x10000;
 export interface IoctlDevice {
   /** At most 15 bytes. */
   readonly name: string;
-  /** `ifindex`: the kernel's where the device is a real one. */
+  /** `ifindex`: the kernel's where the device is a real one, else from 65536 on. In two namespaces two devices may have the same. */
   readonly index: number;
   /**
    * Answers a request: 0 or more, or a negative errno; `-ENOIOCTLCMD` leaves it to the kernel.
@@ -37,7 +37,8 @@ export interface IoctlDevice {
 /** Devices by name and by index. */
 export class DeviceTable implements Iterable<IoctlDevice> {
   readonly #byName = new Map<string, IoctlDevice>();
-  readonly #byIndex = new Map<number, IoctlDevice>();
+  /** What a device is found by; it may call itself something else by now. */
+  readonly #names = new Map<IoctlDevice, string>();
   #next = FIRST_INDEX;
 
   /** An index for a device that no kernel knows. */
@@ -54,19 +55,27 @@ export class DeviceTable implements Iterable<IoctlDevice> {
     }
   }
 
-  /** Puts a device in. @throws {DeviceNameError} for a bad name, `AlreadyExists` (EEXIST) for a taken one */
+  /** Puts a device in. @throws {DeviceNameError} for a bad name, `AlreadyExists` (EEXIST) for a taken one, or a device that is in */
   add(device: IoctlDevice): void {
     checkDeviceName(device.name);
-    if (this.#byName.has(device.name)) throw errnoError("register", `device "${device.name}"`, EEXIST);
+    if (this.#byName.has(device.name) || this.#names.has(device)) {
+      throw errnoError("register", `device "${device.name}"`, EEXIST);
+    }
     this.#byName.set(device.name, device);
-    this.#byIndex.set(device.index, device);
+    this.#names.set(device, device.name);
   }
 
-  /** Takes a device out; nothing if it isn't the one that is in. */
+  /** Takes a device out; nothing if it isn't in. */
   remove(device: IoctlDevice): void {
-    if (this.#byIndex.get(device.index) !== device) return;
-    this.#byIndex.delete(device.index);
-    for (const [name, other] of this.#byName) if (other === device) this.#byName.delete(name);
+    const name = this.#names.get(device);
+    if (name === undefined) return;
+    this.#names.delete(device);
+    this.#byName.delete(name);
+  }
+
+  /** True if a device is in, under whatever name. */
+  has(device: IoctlDevice): boolean {
+    return this.#names.has(device);
   }
 
   /** A device that was called `before` has another name now. One that has the name already keeps it. */
@@ -74,6 +83,7 @@ export class DeviceTable implements Iterable<IoctlDevice> {
     if (this.#byName.get(before) !== device || this.#byName.has(device.name)) return;
     this.#byName.delete(before);
     this.#byName.set(device.name, device);
+    this.#names.set(device, device.name);
   }
 
   /** By name, or by the first 16 bytes of an ifreq: cut at 15 bytes and at ':'. */
@@ -81,9 +91,10 @@ export class DeviceTable implements Iterable<IoctlDevice> {
     return this.#byName.get(cutName(name)) ?? null;
   }
 
-  /** By index. */
+  /** By index: the first that came, where namespaces have given several the same. */
   byIndex(index: number): IoctlDevice | null {
-    return this.#byIndex.get(index) ?? null;
+    for (const device of this.#byName.values()) if (device.index === index) return device;
+    return null;
   }
 
   /** All, in the order in which they came. */

@@ -204,6 +204,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: "two namespaces whose first interfaces have one index: each device is removed, and made again, without the other",
+  ignore: lacksKernel(["ip", "nsenter"], "iproute2 util-linux"),
+  fn: async () => {
+    await using first = await Namespace.create();
+    await using second = await Namespace.create();
+    const table = new DeviceTable();
+    const [a, b] = [first, second].map(({ pid }) => new NetDevices({ table, namespace: { pid } }));
+    const one = await a.register("one0").ready, two = await b.register("two0").ready;
+    assertEquals(one.index, two.index);
+    assertEquals([a.unregister("one0"), table.lookup("one0"), table.lookup("two0")], [true, null, two]);
+    assertEquals((await a.register("one0").ready).up, true);
+    await Promise.all([a.close(), b.close()]);
+    assertEquals([...table].length, 0);
+  },
+});
+
+Deno.test({
   name: "D1.16 on a TAP without a class: up, drops, and the kernel's answers to the standard ioctls are ours",
   ignore: !kernel,
   fn: async () => {

@@ -326,3 +326,27 @@ Deno.test("D1.15 some names are never made by a path, but by whoever registers t
   assertEquals(["all", "br0", "br-lan", "eth0.5"].map((name) => devices.getState(name)), [true, true, true, true]);
   await devices.close();
 });
+
+Deno.test("two devices with one index, each of a namespace of its own: both are found by name, and each goes by itself", () => {
+  const table = new DeviceTable();
+  const device = (name: string, index: number) => ({ name, index, ioctl: () => 0 });
+  const one = device("one0", 2), two = device("two0", 2), other = device("other0", 3);
+  for (const each of [one, two, other]) table.add(each);
+  assertStrictEquals(table.byIndex(2), one);
+  table.remove(one);
+  assertEquals([...table].map(({ name }) => name), ["two0", "other0"]);
+  assertStrictEquals(table.byIndex(2), two);
+  table.remove(device("two0", 2));
+  table.add(one);
+  assertThrows(() => table.add(one), Deno.errors.AlreadyExists);
+  // Removed under the name that it has now, and under the one that it was found by.
+  one.name = "new0";
+  table.renamed(one, "one0");
+  assertEquals([table.lookup("one0"), table.lookup("new0")], [null, one]);
+  two.name = "new0";
+  table.renamed(two, "two0");
+  for (const each of [one, two, other]) table.remove(each);
+  assertEquals([[...table].length, table.lookup("two0"), table.byIndex(2)], [0, null, null]);
+  table.add(device("one0", 2));
+  table.add(device("two0", 2));
+});
