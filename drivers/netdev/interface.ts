@@ -41,6 +41,8 @@ import type { DeviceTable, IoctlDevice } from "./table.ts";
 export class NetInterface implements Device, IoctlDevice {
   /** `ifindex`: the kernel's, or one from 65536 on for a device of the process. */
   readonly index: number;
+  /** True with a TAP or another interface of the kernel behind it. */
+  readonly inKernel: boolean;
   /** Always Ethernet. */
   readonly medium = "ethernet";
   /** Six bytes; changed by {@link setMac}. */
@@ -85,6 +87,7 @@ export class NetInterface implements Device, IoctlDevice {
     this.backing = backing;
     this.table = options.table;
     this.index = backing?.index ?? options.table.newIndex();
+    this.inKernel = backing !== null;
     this.features = options.features;
     const checksum = backing === null && (options.features & NETIF_F_HW_CSUM) !== 0;
     this.capabilities = {

@@ -23,6 +23,8 @@ export interface IoctlDevice {
   readonly name: string;
   /** `ifindex`: the kernel's where the device is a real one, else from 65536 on. In two namespaces two devices may have the same. */
   readonly index: number;
+  /** True where the index is the kernel's: of that number, and of others below 65536, only the kernel knows whose it is in a caller's namespace. */
+  readonly inKernel?: boolean;
   /**
    * Answers a request: 0 or more, or a negative errno; `-ENOIOCTLCMD` leaves it to the kernel.
    *
@@ -94,6 +96,13 @@ export class DeviceTable implements Iterable<IoctlDevice> {
   /** By index: the first that came, where namespaces have given several the same. */
   byIndex(index: number): IoctlDevice | null {
     for (const device of this.#byName.values()) if (device.index === index) return device;
+    return null;
+  }
+
+  /** By an index that no kernel gave: one from 65536 on, of a device that only lives in the process. */
+  byOwnIndex(index: number): IoctlDevice | null {
+    if (index < FIRST_INDEX) return null;
+    for (const device of this.#byName.values()) if (device.index === index && device.inKernel !== true) return device;
     return null;
   }
 

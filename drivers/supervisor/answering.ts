@@ -190,9 +190,9 @@ export class Answering {
     if (read < 0) return this.#proceed(id);
     const request = this.#notification.view.getUint32(40, true);
     const { devices } = this;
-    // One request names the interface by its number.
+    // One request names the interface by its number, which says nothing without a namespace unless it is one of ours.
     const device = request === SIOCGIFNAME
-      ? devices.byIndex(this.#ifreqView.getInt32(UNION, true))
+      ? devices.byOwnIndex(this.#ifreqView.getInt32(UNION, true))
       : devices.lookup(this.#ifreq.subarray(0, UNION));
     if (device === null || !this.#listener.isValid(id)) return this.#proceed(id);
     if (!descriptorIsSocket(tid, this.#notification.intArg(0))) return this.#proceed(id);

@@ -162,7 +162,7 @@ class Supervisor {
  * lose set-user-id rights (`no_new_privs`). 32-bit programs are left to the kernel. It is no security boundary.
  *
  * ```ts ignore
- * const demo0 = { name: "demo0", index: 1000, ioctl: (request: number) => request === 0x89f0 ? 42 : -95 };
+ * const demo0 = { name: "demo0", index: 70000, ioctl: (request: number) => request === 0x89f0 ? 42 : -95 };
  * await using process = await superviseIoctls(["python3", "program.py"], [demo0], { stdout: "piped", stderr: "piped" });
  * const { code, stdout } = await process.output();
  * ```

@@ -5,7 +5,7 @@ import { NetDevice } from "../../../drivers/netdev/net_device.ts";
 import { NetDevices } from "../../../drivers/netdev/registry.ts";
 import type { Statistics64 } from "../../../drivers/netdev/statistics.ts";
 import { DeviceTable } from "../../../drivers/netdev/table.ts";
-import { lacksKernel, ROOT, run } from "../../testing/namespace.ts";
+import { lacksKernel, Namespace, ROOT, run } from "../../testing/namespace.ts";
 import { compile, compiler, python, start, supervised, text } from "./programs.ts";
 
 const ignore = lacksKernel(["python3"]);
@@ -69,6 +69,34 @@ supervised("D1.11 four classes with their own figures, to a reader that is told 
   await using process = await start(["awk", "/four/ {print $1, $3, $10}", "/proc/net/dev"], devices.table);
   assertEquals(await text(process), "four1: 1 1000\nfour2: 2 2000\nfour3: 3 3000\nfour4: 4 4000\n");
 });
+
+supervised(
+  "a number is asked of the kernel, in the namespace of who asks; numbers of devices that only live here are ours",
+  lacksKernel(["python3", "nsenter"], "python3 util-linux"),
+  async () => {
+    await using elsewhere = await Namespace.create();
+    const table = new DeviceTable();
+    await using there = new NetDevices({ table, namespace: { pid: elsewhere.pid } });
+    await using here = new NetDevices({ table, backing: "process" });
+    // Numbers of other namespaces, each of which means something else in that of the program, or nothing.
+    const far = await Promise.all([2, 3, 4].map((n) => there.register(`far${n}`).ready));
+    const own = await here.register("own47").ready;
+    const low = { name: "low47", index: 1, ioctl: () => 0 };
+    table.add(low);
+    const out = await python(
+      `
+def name(index):
+    try: return socket.if_indextoname(index)
+    except OSError as e: return errno.errorcode[e.errno]
+names = dict(socket.if_nameindex())
+print(names[1], *(name(index) == names.get(index, "ENXIO") or name(index) for index in range(1, 9)), name(${own.index}), name(70000))
+`,
+      table,
+    );
+    assertEquals(out, `lo${" True".repeat(8)} own47 ENXIO\n`);
+    assertEquals(far.map(({ inKernel }) => inKernel), [true, true, true]);
+  },
+);
 
 supervised(
   "ifconfig and ethtool -i show a device that no kernel knows",
