@@ -4,8 +4,8 @@
  * @module
  */
 import { EBUSY, EOPNOTSUPP, errnoError } from "../../ffi/errno.ts";
-import { IFF_ALLMULTI, IFF_BROADCAST, IFF_MULTICAST, IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
-import { EADDRNOTAVAIL, EAGAIN, EBADF, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS, ENODEV, OK } from "../../stack/codes.ts";
+import { IFF_UP } from "../../ffi/ifreq.ts";
+import { EAGAIN, EBADF, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS, ENODEV, OK } from "../../stack/codes.ts";
 import {
   type Device,
   type DeviceCapabilities,
@@ -14,9 +14,8 @@ import {
   RX_CHECKSUM_PARTIAL,
   type TxFrame,
 } from "../../stack/device.ts";
-import { randomMac } from "../tap.ts";
 import type { KernelBacking } from "./backing.ts";
-import { type Followed, Follower } from "./follow.ts";
+import { Control } from "./control.ts";
 import { gather, NetFrame, NetFrameQueue } from "./frame.ts";
 import { interfaceIoctl } from "./ioctl.ts";
 import type { IoctlMemory } from "./memory.ts";
@@ -26,7 +25,6 @@ import {
   type InterfaceOptions,
   LINK_HEADER,
   MTU_MAX,
-  MTU_MIN,
   NETIF_F_HW_CSUM,
   QUEUE_FRAMES,
 } from "./interface_options.ts";
@@ -45,8 +43,6 @@ export class NetInterface implements Device, IoctlDevice {
   readonly inKernel: boolean;
   /** Always Ethernet. */
   readonly medium = "ethernet";
-  /** Six bytes; changed by {@link setMac}. */
-  readonly mac: Uint8Array<ArrayBuffer>;
   /** See {@link Device}. */
   readonly capabilities: DeviceCapabilities;
   /** Bits of `NETIF_F_…`. */
@@ -57,14 +53,18 @@ export class NetInterface implements Device, IoctlDevice {
    * @internal
    */
   readonly backing: KernelBacking | null;
+  /**
+   * Its state, and what changes it.
+   *
+   * @internal
+   */
+  readonly control: Control;
   /** Where it is registered. */
   readonly table: DeviceTable;
 
   #operations: Operations;
   #startXmit: ((frame: NetFrame, handle: NetInterface) => unknown) | null = null;
   readonly #options: InterfaceOptions;
-  /** What others may change too. */
-  readonly #state: Followed;
   #gone = false;
   readonly #own = zeroStatistics();
   readonly #frame = new NetFrame();
@@ -97,26 +97,19 @@ export class NetInterface implements Device, IoctlDevice {
       rxFrame: MTU_MAX + LINK_HEADER,
       rxQueueFrames: QUEUE_FRAMES,
     };
-    this.#state = {
-      name: options.name,
-      opened: false,
-      mtu: options.mtu,
-      flags: IFF_BROADCAST | IFF_MULTICAST | options.flags,
-      open: () => this.#open(),
-      stop: () => this.#stop(),
-      rxMode: (bits) => this.#rxMode(bits),
-    };
-    this.mac = new Uint8Array(options.mac ?? randomMac());
+    this.control = new Control(this, options, () => {
+      this.#queue?.clear();
+      this.#wake?.();
+    });
     this.#operations = this.#wire(options.instance);
     this.#slot = new FrameMemory(backing === null ? MTU_MAX + LINK_HEADER : 64);
     this.#queue = backing === null
       ? new NetFrameQueue(QUEUE_FRAMES, Math.max(options.mtu + LINK_HEADER, 2048) * QUEUE_FRAMES)
       : null;
     if (backing === null) return;
-    const follower = new Follower(this, backing, this.#state);
     backing.start({
       frame: (memory, offset, length) => void this.#xmit(memory, offset, length, 0),
-      changed: () => follower.changed(),
+      changed: () => this.control.changed(),
       gone: () => this.#remove(true),
     });
   }
@@ -139,22 +132,27 @@ export class NetInterface implements Device, IoctlDevice {
 
   /** At most 15 bytes. A kernel's interface may be given another. */
   get name(): string {
-    return this.#state.name;
+    return this.control.name;
+  }
+
+  /** Six bytes; changed by {@link setMac}. */
+  get mac(): Uint8Array<ArrayBuffer> {
+    return this.control.mac;
   }
 
   /** Bytes of IP packet. */
   get mtu(): number {
-    return this.#state.mtu;
+    return this.control.mtu;
   }
 
   /** Bits of IFF_…, as the kernel has them where there is one. */
   get flags(): number {
-    return this.#state.flags;
+    return this.control.flags;
   }
 
   /** Switched on, and the class has opened it. */
   get up(): boolean {
-    return (this.#state.flags & IFF_UP) !== 0;
+    return (this.control.flags & IFF_UP) !== 0;
   }
 
   /** Nobody has taken it away. */
@@ -164,74 +162,22 @@ export class NetInterface implements Device, IoctlDevice {
 
   /** Switches it on or off: 0, or the negative errno that the class answered; then it stays as it was. */
   async setUp(up: boolean): Promise<number> {
-    if (this.#gone) return ENODEV;
-    const code = up ? await this.#open() : await this.#stop();
-    if (code < 0 || this.backing === null) return code;
-    return await this.#operations.run(up ? "open" : "stop", () => this.backing?.set({ up }));
-  }
-
-  async #open(): Promise<number> {
-    if (this.#state.opened) return OK;
-    this.#state.opened = true;
-    const code = await this.#operations.call("open", this);
-    if (code < 0) this.#state.opened = false;
-    else this.#state.flags |= IFF_UP | IFF_RUNNING;
-    return Math.min(0, code);
-  }
-
-  async #stop(): Promise<number> {
-    if (!this.#state.opened) return OK;
-    this.#state.opened = false;
-    this.#state.flags &= ~(IFF_UP | IFF_RUNNING);
-    this.#queue?.clear();
-    this.#wake?.();
-    // As in Linux, what `stop` answers doesn't keep a device up.
-    await this.#operations.call("stop", this);
-    return OK;
+    return await this.control.setUp(up);
   }
 
   /** 0, or a negative errno, with nothing changed. */
   async setMtu(mtu: number): Promise<number> {
-    if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > MTU_MAX) return EINVAL;
-    const code = await this.#operations.call("changeMtu", this, mtu);
-    if (code < 0) return code;
-    if (this.backing !== null) {
-      const set = await this.#operations.run("changeMtu", () => this.backing?.set({ mtu }));
-      if (set < 0) return set;
-    }
-    this.#state.mtu = mtu;
-    return OK;
+    return await this.control.setMtu(mtu);
   }
 
   /** 0, or a negative errno, with nothing changed. */
   async setMac(mac: Uint8Array): Promise<number> {
-    if (mac.length !== 6 || (mac[0] & 1) !== 0 || mac.every((byte) => byte === 0)) return EADDRNOTAVAIL;
-    const address = new Uint8Array(mac);
-    const code = await this.#operations.call("setMacAddress", this, address);
-    if (code < 0) return code;
-    if (this.backing !== null) {
-      const set = await this.#operations.run("setMacAddress", () => this.backing?.set({ mac: address }));
-      if (set < 0) return set;
-    }
-    this.mac.set(address);
-    return OK;
+    return await this.control.setMac(mac);
   }
 
   /** Promiscuous or not, all multicast or not: the class's `setRxMode` is told. */
   async setRxMode(promiscuous: boolean, allMulticast: boolean): Promise<number> {
-    const bits = (promiscuous ? IFF_PROMISC : 0) | (allMulticast ? IFF_ALLMULTI : 0);
-    if (this.backing !== null) {
-      const code = await this.#operations.run("setRxMode", () => this.backing?.set({ promiscuous, allMulticast }));
-      if (code < 0) return code;
-    }
-    return this.#rxMode(bits);
-  }
-
-  async #rxMode(bits: number): Promise<number> {
-    const mask = IFF_PROMISC | IFF_ALLMULTI;
-    if ((this.#state.flags & mask) === bits) return OK;
-    this.#state.flags = this.#state.flags & ~mask | bits;
-    return Math.min(0, await this.#operations.call("setRxMode", this));
+    return await this.control.setRxMode(promiscuous, allMulticast);
   }
 
   /** Answers a request; see {@link IoctlDevice}. */
@@ -357,7 +303,7 @@ export class NetInterface implements Device, IoctlDevice {
     if (this.backing !== null) return EBADF;
     if (this.#blocked) return EAGAIN;
     const size = frame.size;
-    if (size > this.#state.mtu + LINK_HEADER) {
+    if (size > this.control.mtu + LINK_HEADER) {
       this.#own.txErrors++;
       return EMSGSIZE;
     }
@@ -379,7 +325,7 @@ export class NetInterface implements Device, IoctlDevice {
 
   #remove(byKernel: boolean): void {
     if (this.#gone) return;
-    void Promise.resolve(this.#stop());
+    this.control.end();
     this.#gone = true;
     this.backing?.close();
     this.table.remove(this);

@@ -165,29 +165,20 @@ function factsOf(device: NetInterface): InterfaceFacts {
   };
 }
 
-/** The standard requests that change something. */
+/** The standard requests that change something. Each operation has its time; waiting for its turn is no part of it. */
 function change(device: NetInterface, request: number, ifreq: IfReq): number | Promise<number> {
   switch (request) {
     case ifr.SIOCSIFMTU:
-      return device.setMtu(ifreq.value);
+      return device.control.setMtu(ifreq.value);
     case ifr.SIOCSIFHWADDR:
-      return ifreq.view.getUint16(UNION, true) === ifr.ARPHRD_ETHER ? device.setMac(ifreq.mac) : -EINVAL;
+      return ifreq.view.getUint16(UNION, true) === ifr.ARPHRD_ETHER ? device.control.setMac(ifreq.mac) : -EINVAL;
     case ifr.SIOCSIFFLAGS:
-      return setFlags(device, ifreq.flags);
+      return device.control.setFlags(ifreq.flags);
     case ifr.SIOCSIFTXQLEN:
       return ifreq.value < 0 ? -EINVAL : 0;
     default:
       return -EOPNOTSUPP;
   }
-}
-
-async function setFlags(device: NetInterface, flags: number): Promise<number> {
-  const up = (flags & ifr.IFF_UP) !== 0;
-  if (up !== device.up) {
-    const code = await device.setUp(up);
-    if (code < 0) return code;
-  }
-  return await device.setRxMode((flags & ifr.IFF_PROMISC) !== 0, (flags & ifr.IFF_ALLMULTI) !== 0);
 }
 
 /** Copies a request's answer to where its caller sees it, unless it failed. */
@@ -229,13 +220,13 @@ export function interfaceIoctl(
     if (operation === null) return -EOPNOTSUPP;
     return answer(operations, name, ifreq, memory, (copy, data) => operation(device, copy, request, data));
   }
+  if (isChange(request)) return change(device, request, new IfReq(ifreq));
   return answer(operations, "ioctl", ifreq, memory, (copy, data) => {
     // What the kernel knows of a real interface (its addresses, its queue), it says itself.
     if (device.backing !== null && KERNEL_KNOWS.has(request)) return -ENOIOCTLCMD;
     const code = factIoctl(factsOf(device), request, copy, data);
     if (code !== -ENOIOCTLCMD) return code;
-    if (device.backing === null) return change(device, request, copy);
-    return isChange(request) ? change(device, request, copy) : -ENOIOCTLCMD;
+    return device.backing === null ? change(device, request, copy) : -ENOIOCTLCMD;
   });
 }
 

@@ -293,6 +293,51 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a slow class on a TAP, switched by itself and by ip at once: one operation at a time, and all agree in the end",
+  ignore: lacksKernel(["ip"], "iproute2"),
+  fn: async () => {
+    const { devices, failures } = registry();
+    const log: string[] = [];
+    let inside = 0, most = 0, open = false;
+    const slowly = async (what: string, ms: number) => {
+      most = Math.max(most, ++inside);
+      log.push(what);
+      await new Promise((resolve) => setTimeout(resolve, ms));
+      inside--;
+    };
+    class Slow extends NetDevice {
+      override async open() {
+        await slowly("open", 30);
+        open = true;
+      }
+      override async stop() {
+        await slowly("stop", 5);
+        open = false;
+      }
+      override changeMtu = () => slowly("mtu", 5);
+    }
+    const handle = await devices.register("slow0", Slow).ready;
+    await handle.setUp(false);
+    log.length = 0;
+    assertEquals(await Promise.all([handle.setUp(true), handle.setUp(false)]), [0, 0]);
+    assertEquals([log, open, handle.up, devices.getState("slow0")], [["open", "stop"], false, false, false]);
+    for (let i = 0; i < 10; i++) {
+      void handle.setUp(i % 2 === 0);
+      setLink("slow0", { up: i % 3 === 0, mtu: 1400 + i });
+      await new Promise((resolve) => setTimeout(resolve, 7 * i));
+    }
+    setLink("slow0", { up: true, mtu: 1300 });
+    await until("they agree", () => inside === 0 && open && handle.up && handle.mtu === 1300 && getLink("slow0").up);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const ups = log.filter((word) => word !== "mtu");
+    assert(ups.every((word, i) => word === (i % 2 === 0 ? "open" : "stop")), log.join(" "));
+    assertEquals([open, handle.up, getLink("slow0").up, handle.mtu, most, failures.length], [true, true, true, 1300, 1, 0]);
+    await devices.close();
+    await until("it is closed", () => !open);
+  },
+});
+
+Deno.test({
   name: "D1.16 on a TAP: what the class doesn't know is left to the kernel, by ENOIOCTLCMD and never by an errno",
   ignore: !kernel,
   fn: async () => {
