@@ -12,17 +12,16 @@ import { Notification, NotificationListener, systemCalls } from "../../ffi/secco
 import { readOnlyMemoryFile } from "../../ffi/shared_memory.ts";
 import { descriptorIsSocket, mayAdminister } from "../../ffi/process_files.ts";
 import { type DeviceTable, ENOIOCTLCMD, type IoctlDevice } from "../netdev/table.ts";
-import { contentOf, wantedFile } from "./files.ts";
+import { contentOf, type Wanted, wantedFile } from "./files.ts";
 import { type Caller, CallerMemory } from "./memory.ts";
 import type { Pulse } from "./pulse.ts";
 import { hasData, needsPrivilege } from "./requests.ts";
+import { WaitingRoom } from "./waiting.ts";
 
 const POLLIN = 1;
 const POLLHUP = 0x10;
 /** Where the union of an ifreq begins. */
 const UNION = 16;
-/** How soon who waits for a removed device hears of it, in milliseconds. */
-const SWEEP_MS = 50;
 const IFNAME_LAST = 15;
 const COLON = 0x3a;
 const ERRNO_MAX = 4095;
@@ -30,8 +29,6 @@ const O_CLOEXEC = 0x80000;
 const AT_FDCWD = -100;
 /** Calls answered in one turn; then the event loop has its own. */
 const TURN_MAX = 64;
-/** Most callers that wait for promises at once; more get EBUSY. */
-export const WAITING_MAX = 1024;
 
 /** What a device did wrong, and what its caller got instead of an answer. */
 export interface IoctlFailure {
@@ -41,7 +38,7 @@ export interface IoctlFailure {
   readonly request: number;
   /** The thread that asked. */
   readonly tid: number;
-  /** What it got: negative. */
+  /** What it got: negative; 0 where it got the kernel's file instead. */
   readonly result: number;
   /** What the device threw; a `TimedOut` if it didn't answer in time. */
   readonly error: unknown;
@@ -57,11 +54,11 @@ export interface SupervisorStatistics {
   files: number;
   /** Times that a device threw, or answered nonsense. */
   failed: number;
-  /** Callers who got ETIMEDOUT. */
+  /** Callers whose device had not answered in time: ETIMEDOUT, or the kernel's file. */
   timedOut: number;
   /** Answers to callers who had died. */
   abandoned: number;
-  /** Callers who got EBUSY, because too many waited. */
+  /** Callers who got EBUSY, or the kernel's file, because too many waited. */
   refused: number;
   /**
    * Requests left to the kernel because the system doesn't let us read the caller's memory: a set-user-id program, or, for an
@@ -73,11 +70,6 @@ export interface SupervisorStatistics {
 /** All zero. */
 export function noStatistics(): SupervisorStatistics {
   return { answered: 0, proceeded: 0, files: 0, failed: 0, timedOut: 0, abandoned: 0, refused: 0, unreadable: 0 };
-}
-
-/** A call whose device has not answered yet. */
-interface Waiting extends Request {
-  readonly timer: ReturnType<typeof setTimeout>;
 }
 
 /** An ioctl on its way. */
@@ -92,6 +84,16 @@ interface Request extends Caller {
   readonly ifreq: Uint8Array<ArrayBuffer>;
 }
 
+/** The opening of a file on its way. */
+interface Opening {
+  readonly id: bigint;
+  readonly tid: number;
+  readonly closeOnExec: boolean;
+  /** The device that is asked; null, and no name, for the table of all. */
+  readonly device: IoctlDevice | null;
+  readonly name: string;
+}
+
 /** One supervisor's answering. */
 export class Answering {
   readonly statistics: SupervisorStatistics = noStatistics();
@@ -104,8 +106,7 @@ export class Answering {
   readonly #notification = new Notification();
   readonly #ifreq = new Uint8Array(IFREQ_SIZE);
   readonly #ifreqView = new DataView(this.#ifreq.buffer);
-  readonly #waiting = new Set<Waiting>();
-  #sweep: ReturnType<typeof setInterval> | undefined;
+  readonly #waiting: WaitingRoom;
   #closed = false;
 
   constructor(
@@ -118,6 +119,7 @@ export class Answering {
     readonly onAsked: (name: string) => void,
   ) {
     this.ended = this.#ended.promise;
+    this.#waiting = new WaitingRoom(devices, timeoutMs);
     this.#listener = new NotificationListener(fd);
     this.#listener.wakeSynchronously(); // no matter if it can't: slower
     this.#waker = createWaker(fd, (events) => this.#turn(events));
@@ -133,9 +135,8 @@ export class Answering {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#sweep);
     this.#waker.close();
-    for (const waiting of [...this.#waiting]) this.#forget(waiting);
+    this.#waiting.close();
     this.pulse.end();
     this.#listener.close();
     this.#ended.resolve();
@@ -236,52 +237,30 @@ export class Answering {
     if (typeof (result as { then?: unknown } | null)?.then !== "function") {
       return this.#finish(request, this.#failed(request, new TypeError(`ioctl of ${request.name} returned no number`)));
     }
-    if (this.#waiting.size >= WAITING_MAX) {
-      this.statistics.refused++;
-      result.catch(() => {});
-      return this.#finish(request, -EBUSY);
-    }
-    const timer = setTimeout(() => {
-      this.#forget(waiting);
-      request.over = true;
-      this.#listener.answer(request.id, -ETIMEDOUT);
-      this.#late(request);
-    }, this.timeoutMs);
-    const waiting: Waiting = Object.assign(request, { timer });
-    this.#waiting.add(waiting);
-    this.#sweep ??= setInterval(() => this.#dropRemoved(), SWEEP_MS);
-    // An answer that comes when the caller already has another one is nothing to anybody; a fault is still told.
-    const done = (code: number) => {
-      if (this.#forget(waiting)) this.#finish(request, code);
-    };
-    result.then(done, (error) => done(this.#failed(request, error)));
+    const waits = this.#waiting.wait(request.device, result, {
+      settled: (code) => this.#finish(request, code),
+      failed: (error, waits) => {
+        const code = this.#failed(request, error);
+        if (waits) this.#finish(request, code);
+      },
+      late: () => {
+        request.over = true;
+        this.#listener.answer(request.id, -ETIMEDOUT);
+        this.#late(request);
+      },
+      gone: () => this.#finish(request, -ENODEV),
+    });
+    if (waits) return;
+    this.statistics.refused++;
+    this.#finish(request, -EBUSY);
   }
 
-  /** The caller waits no longer. False if it didn't. */
-  #forget(waiting: Waiting): boolean {
-    clearTimeout(waiting.timer);
-    const was = this.#waiting.delete(waiting);
-    if (was && this.#waiting.size === 0) {
-      clearInterval(this.#sweep);
-      this.#sweep = undefined;
-    }
-    return was;
-  }
-
-  /** Whoever waits for a device that was taken out of the table hears so. */
-  #dropRemoved(): void {
-    for (const waiting of [...this.#waiting]) {
-      if (this.devices.lookup(waiting.name) === waiting.device || !this.#forget(waiting)) continue;
-      this.#finish(waiting, -ENODEV);
-    }
-  }
-
-  #late({ name, request, tid }: { name: string; request: number; tid: number }): void {
+  #late({ name, request, tid }: { name: string; request: number; tid: number }, result = -ETIMEDOUT): void {
     this.statistics.timedOut++;
     const error = Object.assign(new Deno.errors.TimedOut(`${name} has not answered within ${this.timeoutMs} ms`), {
       code: "ETIMEDOUT",
     });
-    this.#report({ name, request, tid, result: -ETIMEDOUT, error });
+    this.#report({ name, request, tid, result, error });
   }
 
   /** What the caller gets when a device throws. */
@@ -338,36 +317,54 @@ export class Answering {
     const closeOnExec = (this.#notification.arg(shift + 1) & O_CLOEXEC) !== 0;
     const wanted = wantedFile(tid, folder, this.#notification.arg(shift), this.devices);
     if (wanted === null || !this.#listener.isValid(id)) return this.#proceed(id);
-    const done = (text: string | null) => {
-      if (this.#closed) return;
-      if (text === null) return this.#proceed(id);
+    const device = "device" in wanted ? wanted.device : null;
+    this.#read({ id, tid, closeOnExec, device, name: device?.name ?? "" }, wanted);
+  }
+
+  #read(opening: Opening, wanted: Wanted): void {
+    const { id, tid, device, name } = opening;
+    let content: ReturnType<typeof contentOf> = null;
+    let fault: { error: unknown } | null = null;
+    this.pulse.enter(id);
+    try {
+      content = contentOf(wanted, tid, this.devices);
+    } catch (error) {
+      fault = { error };
+    }
+    if (this.pulse.leave(id)) return this.#late({ name, request: 0, tid });
+    if (fault !== null) return this.#unread(opening, fault.error, true);
+    if (content === null || typeof content === "string") return this.#hand(opening, content);
+    const waits = device !== null && this.#waiting.wait(device, content, {
+      settled: (text) => this.#hand(opening, text),
+      failed: (error, waits) => this.#unread(opening, error, waits),
+      // The kernel's own answer is better than none.
+      late: () => {
+        this.#proceed(id);
+        this.#late({ name, request: 0, tid }, 0);
+      },
+      gone: () => this.#proceed(id),
+    });
+    if (waits) return;
+    this.statistics.refused++;
+    this.#proceed(id);
+  }
+
+  /** The caller gets a file with this text, or, without one, the kernel's. */
+  #hand(opening: Opening, text: string | null): void {
+    if (this.#closed) return;
+    if (text === null) return this.#proceed(opening.id);
+    try {
       using file = readOnlyMemoryFile("tapioca", new TextEncoder().encode(text));
       this.statistics.files++;
-      if (this.#listener.answerDescriptor(id, file.fd, closeOnExec) < 0) this.statistics.abandoned++;
-    };
-    const failed = (error: unknown) => {
-      this.statistics.failed++;
-      this.#report({ name: "device" in wanted ? wanted.device.name : "", request: 0, tid, result: 0, error });
-      this.#proceed(id);
-    };
-    try {
-      this.pulse.enter(id);
-      const content = contentOf(wanted, tid, this.devices);
-      const late = this.pulse.leave(id);
-      if (late) return this.#late({ name: "", request: 0, tid });
-      if (content === null || typeof content === "string") return done(content);
-      // The kernel's own answer is better than none: no device is waited for longer than others.
-      let settled = false;
-      const once = <T>(run: (value: T) => void) => (value: T) => {
-        if (!settled) run(value);
-        settled = true;
-        clearTimeout(timer);
-      };
-      const timer = setTimeout(once(() => failed(new Deno.errors.TimedOut("no answer for a file"))), this.timeoutMs);
-      content.then(once(done), once(failed));
+      if (this.#listener.answerDescriptor(opening.id, file.fd, opening.closeOnExec) < 0) this.statistics.abandoned++;
     } catch (error) {
-      this.pulse.leave(id);
-      failed(error);
+      this.#unread(opening, error, true); // no descriptor left of our own
     }
+  }
+
+  #unread({ id, tid, name }: Opening, error: unknown, waits: boolean): void {
+    this.statistics.failed++;
+    this.#report({ name, request: 0, tid, result: 0, error });
+    if (waits && !this.#closed) this.#proceed(id);
   }
 }

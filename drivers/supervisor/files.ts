@@ -110,7 +110,8 @@ export function contentOf(wanted: Wanted, tid: number, devices: DeviceTable): st
   if (wanted.kind === "counter") return device.statistics64 === undefined ? null : sysfsStatistic(file, device.statistics64());
   const [request, text] = ATTRIBUTES[file];
   const ifreq = new IfReq(device.name);
-  const done = (code: number) => code < 0 ? null : `${text(ifreq.view)}\n`;
+  // Nonsense is no answer either.
+  const done = (code: number) => code >= 0 ? `${text(ifreq.view)}\n` : null;
   const code = device.ioctl(request, ifreq.bytes, null);
-  return typeof code === "number" ? done(code) : code.then(done);
+  return typeof code === "number" ? done(code) : Promise.resolve(code).then(done);
 }

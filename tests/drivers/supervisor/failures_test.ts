@@ -2,10 +2,12 @@
 import { assertEquals } from "@std/assert";
 import { delay } from "@std/async/delay";
 import type { IoctlFailure } from "../../../drivers/supervisor/answering.ts";
+import { DeviceTable } from "../../../drivers/netdev/table.ts";
+import { WAITING_MAX } from "../../../drivers/supervisor/waiting.ts";
 import { Pulse } from "../../../drivers/supervisor/pulse.ts";
 import { SIOCDEVPRIVATE } from "../../../ffi/ifreq.ts";
 import { lacksKernel } from "../../testing/namespace.ts";
-import { python, supervised, TestDevice } from "./programs.ts";
+import { PRELUDE, python, start, supervised, TestDevice, text } from "./programs.ts";
 
 const ignore = lacksKernel(["python3"]);
 
@@ -114,6 +116,73 @@ print(answer)
     assertEquals(failures.map(({ result }) => result), [-110]);
   },
 );
+
+supervised(
+  "files of a device that never answers: the kernel's after the stated time, at once when it goes; no more than 1024 wait",
+  ignore,
+  async () => {
+    const failures: IoctlFailure[] = [];
+    const table = new DeviceTable();
+    const device = new TestDevice("lo", () => new Promise<number>(() => {}));
+    table.add(device);
+    const onFailure = (failure: IoctlFailure) => failures.push(failure);
+    const code = `
+began = time.time()
+print(open("/sys/class/net/lo/mtu").read().strip(), 0.3 <= time.time() - began < 2)
+`;
+    await using late = await start(["python3", "-c", PRELUDE + code], table, { timeoutMs: 300, onFailure });
+    assertEquals(await text(late), "65536 True\n");
+    assertEquals(failures.map(({ name, request, result, error }) => [name, request, result, (error as Error).name]), [
+      ["lo", 0, 0, "TimedOut"],
+    ]);
+    const { timedOut, failed } = late.statistics;
+    assertEquals([timedOut, failed], [1, 0]);
+
+    // Readers beyond the limit get the kernel's file at once, the others when the device goes.
+    const many = `
+threading.stack_size(65536)
+results = []
+def read(): results.append(open("/sys/class/net/lo/mtu").read().strip())
+threads = [threading.Thread(target=read) for _ in range(${WAITING_MAX + 20})]
+for thread in threads: thread.start()
+while len(results) < 20: time.sleep(0.01)
+print(len(results), flush=True)
+began = time.time()
+sys.stdin.readline()
+for thread in threads: thread.join()
+print(time.time() - began < 5, len(results), set(results))
+`;
+    const options = { stdin: "piped", timeoutMs: 50_000, onFailure } as const;
+    await using process = await start(["python3", "-c", PRELUDE + many], table, options);
+    const began = performance.now();
+    while (process.statistics.refused < 20 && performance.now() - began < 20_000) await delay(5);
+    assertEquals([process.statistics.refused, device.calls], [20, WAITING_MAX + 21]);
+    table.remove(device);
+    await process.stdin.close();
+    assertEquals(await text(process), `20\nTrue ${WAITING_MAX + 20} {'65536'}\n`);
+    const { timedOut: lateOnes, failed: faults, files } = process.statistics;
+    assertEquals([lateOnes, faults, files, failures.length], [0, 0, 0, 1]);
+  },
+);
+
+supervised("a device that is renamed while somebody waits for it is not gone", ignore, async () => {
+  const table = new DeviceTable();
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<number>();
+  const ioctl = () => {
+    asked.resolve();
+    return answer.promise;
+  };
+  const device = { name: "old0", index: 77_000, ioctl };
+  table.add(device);
+  const output = python(`print(fails(0x89f0, "old0"), fails(0x89f0, "old0"), fails(0x89f0, "new0"))`, table);
+  await asked.promise;
+  device.name = "new0";
+  table.renamed(device, "old0");
+  await delay(120); // twice the time in which one that is gone is noticed
+  answer.resolve(9);
+  assertEquals(await output, "9 ENODEV 9\n");
+});
 
 Deno.test("the pulse: who runs for too long, told once; any id of the kernel's, which are random numbers of 64 bits", async () => {
   const pulse = new Pulse();
