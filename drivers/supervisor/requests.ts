@@ -19,10 +19,16 @@ export const WATCHED: readonly (readonly [number, number])[] = [
   [0x89e0, SIOCDEVPRIVATE_LAST],
 ];
 
-/** SIOCSIF{FLAGS,ADDR,DSTADDR,BRDADDR,NETMASK,METRIC,MEM,MTU,NAME,HWADDR,ENCAP,SLAVE}, multicast, and the rest that changes something. */
+/**
+ * As `dev_ioctl` has them: SIOCSIF{FLAGS,ADDR,DSTADDR,BRDADDR,NETMASK,METRIC,MEM,MTU,NAME,HWADDR,ENCAP,SLAVE}, multicast, the
+ * rest that changes something; the registers of a PHY, also to be read; bonding, bridge ports, time stamps.
+ */
 const CHANGING: ReadonlySet<number> = new Set([
   ...[0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x891e, 0x8920, 0x8922, 0x8923, 0x8924, 0x8926, 0x8930, 0x8931, 0x8932],
   ...[0x8934, 0x8936, 0x8937, 0x8943, 0x8971],
+  ...[0x8947, 0x8948, 0x8949], // SIOCGMIIPHY, SIOC[GS]MIIREG
+  ...[0x8990, 0x8991, 0x8992, 0x8995], // SIOCBOND{ENSLAVE,RELEASE,SETHWADDR,CHANGEACTIVE}
+  ...[0x89a2, 0x89a3, 0x89b0], // SIOCBR{ADD,DEL}IF, SIOCSHWTSTAMP
 ]);
 
 /** True for requests that the kernel answers with EPERM unless the caller has CAP_NET_ADMIN; private ones are the driver's own affair. */
