@@ -117,6 +117,8 @@ export interface LinkSettings {
   arp?: boolean;
   promiscuous?: boolean;
   allMulticast?: boolean;
+  /** Further bits of IFF_…: those of `mask` become those of `bits`. */
+  flags?: { readonly bits: number; readonly mask: number };
   /** Moves it to the namespace of a process or of an open descriptor. Addresses are lost on the way. */
   namespace?: { readonly pid: number } | Descriptor;
 }
@@ -149,11 +151,12 @@ function begin(type: number, flags: number, index: number): NetlinkMessage {
 
 /** Writes settings behind the ifinfomsg that begins at `at`. */
 function putSettings(message: NetlinkMessage, at: number, settings: LinkSettings): void {
-  let flags = 0, mask = 0;
+  let { bits: flags, mask } = settings.flags ?? { bits: 0, mask: 0 };
+  flags &= mask;
   const flag = (bit: number, on: boolean | undefined) => {
     if (on === undefined) return;
     mask |= bit;
-    if (on) flags |= bit;
+    flags = on ? flags | bit : flags & ~bit;
   };
   flag(IFF_UP, settings.up);
   flag(IFF_NOARP, settings.arp === undefined ? undefined : !settings.arp);

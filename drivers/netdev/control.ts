@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { IFF_ALLMULTI, IFF_BROADCAST, IFF_MULTICAST, IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
+import { IFF_ALLMULTI, IFF_BROADCAST, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
 import type { LinkSettings } from "../../ffi/rtnl_link.ts";
 import { EADDRNOTAVAIL, EINVAL, ENODEV, OK } from "../../stack/codes.ts";
 import { randomMac } from "../tap.ts";
@@ -12,6 +12,11 @@ import type { NetInterface } from "./interface.ts";
 import { type InterfaceOptions, MTU_MAX, MTU_MIN } from "./interface_options.ts";
 import type { OperationName } from "./operations.ts";
 import { after, type Code, Turns } from "./turns.ts";
+
+/** `tx_queue_len` of an Ethernet device. */
+const TX_QUEUE_LENGTH = 1000;
+/** What SIOCSIFFLAGS changes beside the modes: DEBUG, NOTRAILERS, NOARP, MULTICAST, PORTSEL, AUTOMEDIA, DYNAMIC. */
+const SETTABLE = 0x4 | 0x20 | IFF_NOARP | IFF_MULTICAST | 0x2000 | 0x4000 | 0x8000;
 
 /**
  * The state of a device, and its changes, which are made one after the other: an operation of the class begins when the one
@@ -26,6 +31,8 @@ export class Control {
   mtu: number;
   /** Bits of IFF_…. */
   flags: number;
+  /** Frames that wait at most on the way out, as they say; the kernel's own where there is one. */
+  txQueueLength = TX_QUEUE_LENGTH;
   /** Six bytes, changed in place. */
   readonly mac: Uint8Array<ArrayBuffer>;
   readonly #device: NetInterface;
@@ -53,7 +60,7 @@ export class Control {
   }
 
   /** The kernel's interface is changed too, if there is one. */
-  #set(name: OperationName, settings: LinkSettings): Code {
+  #set(name: OperationName | "ioctl", settings: LinkSettings): Code {
     const { exists, operations, backing } = this.#device;
     if (backing === null) return OK;
     // It may have gone while its class thought.
@@ -145,12 +152,27 @@ export class Control {
   setFlags(flags: number): Code {
     const [promiscuous, allMulticast] = [(flags & IFF_PROMISC) !== 0, (flags & IFF_ALLMULTI) !== 0];
     // As in the kernel the modes are set even where the class refuses to open.
-    return this.#turn(() =>
+    const modes = () =>
       after(
         this.#setUp((flags & IFF_UP) !== 0),
         (up) => after(this.#setRxMode(promiscuous, allMulticast), (mode) => up < 0 ? up : mode),
-      )
-    );
+      );
+    return this.#turn(() => after(this.#setOther(flags & SETTABLE), (code) => code < 0 ? code : modes()));
+  }
+
+  /** Flags that mean nothing to the class. */
+  #setOther(bits: number): Code {
+    return after(this.#set("ioctl", { flags: { bits, mask: SETTABLE } }), (code) => {
+      if (code >= 0) this.flags = this.flags & ~SETTABLE | bits;
+      return code;
+    });
+  }
+
+  /** SIOCSIFTXQLEN of a device that only lives in the process. */
+  setTxQueueLength(length: number): Code {
+    if (length < 0) return EINVAL;
+    this.txQueueLength = length;
+    return OK;
   }
 
   /** Others have changed the kernel's interface. What a message said may be over by now: the kernel is asked in its turn. */

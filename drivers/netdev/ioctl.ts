@@ -38,6 +38,7 @@ export interface InterfaceFacts {
   readonly link: boolean;
   readonly txChecksum: boolean;
   readonly statistics: Record<string, number>;
+  readonly txQueueLength: number;
 }
 
 /** True for `SIOCDEVPRIVATE` to `SIOCDEVPRIVATE + 15`. */
@@ -68,7 +69,7 @@ export function factIoctl(facts: InterfaceFacts, request: number, ifreq: IfReq, 
       ifreq.value = 0;
       return 0;
     case ifr.SIOCGIFTXQLEN:
-      ifreq.value = 1000;
+      ifreq.value = facts.txQueueLength;
       return 0;
     case ifr.SIOCGIFMAP:
       ifreq.bytes.fill(0, UNION);
@@ -162,6 +163,7 @@ function factsOf(device: NetInterface): InterfaceFacts {
     link: device.up,
     txChecksum: device.capabilities.txChecksum,
     statistics: device.statistics64(),
+    txQueueLength: device.control.txQueueLength,
   };
 }
 
@@ -175,7 +177,7 @@ function change(device: NetInterface, request: number, ifreq: IfReq): number | P
     case ifr.SIOCSIFFLAGS:
       return device.control.setFlags(ifreq.flags);
     case ifr.SIOCSIFTXQLEN:
-      return ifreq.value < 0 ? -EINVAL : 0;
+      return device.control.setTxQueueLength(ifreq.value);
     default:
       return -EOPNOTSUPP;
   }

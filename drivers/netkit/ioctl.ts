@@ -31,6 +31,7 @@ export function netkitIoctl(device: NetkitDevice, request: number, to: Uint8Arra
         link: device.carrier,
         txChecksum: true,
         statistics: device.statistics64(),
+        txQueueLength: 1000,
       },
       request,
       ifreq,

@@ -135,6 +135,23 @@ Deno.test("D1.16 without a class: up, drops what it is sent, answers the standar
   await devices.close();
 });
 
+Deno.test("the other flags, and the queue's length, are kept and read back", async () => {
+  const { devices, table } = registry();
+  const handle = await devices.register("kept0").ready;
+  const read = async (cmd: number) => (await request(table, "kept0", cmd)).ifreq;
+  const set = async (flags: number) => (await request(table, "kept0", ifr.SIOCSIFFLAGS, (ifreq) => ifreq.flags = flags)).code;
+  const before = (await read(ifr.SIOCGIFFLAGS)).flags;
+  assertEquals(before, ifr.IFF_UP | ifr.IFF_RUNNING | ifr.IFF_BROADCAST | ifr.IFF_MULTICAST);
+  // All bits: those that are the device's own affair (LOOPBACK, POINTOPOINT, MASTER, SLAVE, …) aren't a caller's to set.
+  assertEquals([await set(0xffff), handle.flags], [0, before | 0xf0a4 | ifr.IFF_PROMISC | ifr.IFF_ALLMULTI]);
+  assertEquals([await set(ifr.IFF_UP | ifr.IFF_NOARP), handle.flags], [0, before & ~ifr.IFF_MULTICAST | ifr.IFF_NOARP]);
+  assertEquals([await set(before & ~ifr.IFF_UP), handle.flags], [0, ifr.IFF_BROADCAST | ifr.IFF_MULTICAST]);
+  const length = async (value: number) => (await request(table, "kept0", ifr.SIOCSIFTXQLEN, (ifreq) => ifreq.value = value)).code;
+  assertEquals([await length(77), (await read(ifr.SIOCGIFTXQLEN)).value], [0, 77]);
+  assertEquals([await length(-1), (await read(ifr.SIOCGIFTXQLEN)).value], [-22, 77]);
+  await devices.close();
+});
+
 Deno.test("D4.1 range, device and operation: ENOTTY, ENODEV, EOPNOTSUPP", async () => {
   const { devices, table } = registry();
   class Ok extends NetDevice {

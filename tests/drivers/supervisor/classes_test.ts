@@ -60,6 +60,34 @@ print([line.split()[2] for line in open("/proc/net/dev") if "meter47" in line])
   },
 );
 
+supervised(
+  "flags that a program sets are the TAP's, as of one without a class; its queue's length too",
+  lacksKernel(["python3", "ip"], "python3 iproute2"),
+  async () => {
+    await run("ip", ["tuntap", "add", "plain47", "mode", "tap"]);
+    await run("ip", ["link", "set", "plain47", "up"]);
+    await using devices = new NetDevices({ table: new DeviceTable() });
+    await devices.register("flags47", Figures, {}).ready;
+    const out = await python(
+      `
+CARRIER = 0x40 # of a TAP that nobody has open
+def flags(name): return struct.unpack_from("H", ask(0x8913, name)[1])[0] & ~CARRIER
+def both(value):
+    for name in "flags47", "plain47": ask(0x8914, name, struct.pack("H", value))
+    return flags("flags47") == flags("plain47") and hex(flags("flags47"))
+print(both(1 | 0x80 | 0x4), both(0xffff), both(1 | 0x1000), both(0), both(1 | 0x100))
+ask(0x8943, "flags47", struct.pack("i", 77))
+print(struct.unpack_from("i", ask(0x8942, "flags47")[1])[0])
+`,
+      devices.table,
+    );
+    assertEquals(out, "0x87 0xf3a7 0x1003 0x2 0x103\n77\n");
+    const shown = (await run("ip", ["-o", "link", "show", "flags47"])).stdout;
+    assertMatch(shown, /<BROADCAST,PROMISC,UP,LOWER_UP> .* qlen 77/);
+    await run("ip", ["link", "del", "plain47"]);
+  },
+);
+
 supervised("D1.11 four classes with their own figures, to a reader that is told nothing", ignore, async () => {
   await using devices = new NetDevices({ backing: "process", table: new DeviceTable() });
   const handles = await Promise.all(
