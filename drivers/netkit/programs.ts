@@ -23,7 +23,10 @@ export interface ProgramLink {
   readonly program: NetkitProgram;
 }
 
-/** Where a program goes, or which one is meant. */
+/**
+ * Where a program goes, or which one is meant. Rules that name different places are refused (ERANGE), and so are `before` and `after`
+ * together, unless with `replace`.
+ */
 export interface Position {
   /** Before this one; `true`: before all. */
   before?: NetkitProgram | ProgramLink | true;
@@ -84,7 +87,8 @@ export class ProgramList {
 
   /**
    * The index at which something is to happen: a place between -1 (in front) and the length (behind); -ENOENT, or -ERANGE when the rules
-   * disagree. `exact` is where a program is already, or null.
+   * disagree. `exact` is where a program is already, or null. Without one `before` and `after` never agree: in the kernel both speak
+   * of the same program, whose two sides are never one place.
    */
   #position(exact: number | null, { before, after }: Position): number {
     let index = exact;
@@ -97,6 +101,7 @@ export class ProgramList {
     if (after !== undefined) {
       const at = after === true ? this.#entries.length - 1 : this.#relative(after);
       if (at < 0 && after !== true) return at;
+      if (before !== undefined && exact === null) return -ERANGE;
       if (index !== null && index !== at + 1) return -ERANGE;
       index = at + 1;
     }
@@ -112,16 +117,13 @@ export class ProgramList {
     if (replace !== undefined) {
       exact = this.#exact(replace, link);
       if (exact < 0) return exact;
-    }
+    } else if (this.#entries.length >= PROGRAMS_MAX) return -ERANGE;
     const index = this.#position(exact, position);
     if (index < -1) return index;
     const entries = [...this.#entries];
     if (replace !== undefined) entries[index] = { program, link };
-    else {
-      if (entries.length >= PROGRAMS_MAX) return -ERANGE;
-      // With both rules given they agree on a gap: `after` says its place, `before` the place in front of it.
-      entries.splice(position.before !== undefined ? index + 1 : index, 0, { program, link });
-    }
+    // `before` says the place in front of the one that is made.
+    else entries.splice(position.before !== undefined ? index + 1 : index, 0, { program, link });
     return this.#commit(entries);
   }
 

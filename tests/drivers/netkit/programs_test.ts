@@ -109,21 +109,29 @@ Deno.test("D5.16 ordering: before, after, replace and revision, ESTALE, EEXIST, 
     "ERANGE",
     "ERANGE",
   ]);
+  // Between two: in the kernel `before` and `after` are two sides of one program.
+  assertEquals([at(e, { before: b, after: a }), at(e, { before: c, after: a }), at(e, { before: d, after: a })], [
+    "ERANGE",
+    "ERANGE",
+    "ERANGE",
+  ]);
+  assertEquals([at(e, { before: b, after: e }), at(e, { before: e, after: b })], ["ENOENT", "ENOENT"]);
   assertEquals(order(), "abcd", "nothing has changed");
   assertEquals(at(e, { before: c, revision: 5 }), "abecd");
   assertEquals([detachNetkit(primary, e, { revision: 6 }), order()], [7, "abcd"]);
   assertEquals([at(e, { replace: b }), order()], ["aecd", "aecd"]);
   assertEquals(at(b, { replace: e, before: c }), "abcd", "both rules name the same place");
+  assertEquals([at(e, { replace: b, before: c, after: a }), at(b, { replace: e, before: d, after: a })], ["aecd", "ERANGE"]);
+  assertEquals(at(b, { replace: e }), "abcd");
+  assertEquals(codeOf(() => detachNetkit(primary, null, { before: c, after: a })), "ERANGE");
   const off = (program: NetkitProgram | null, position: Position = {}) =>
     codeOf(() => detachNetkit(primary, program, position)) || order();
   assertEquals([off(e), off(a, { revision: 1 }), off(a, { replace: a })], ["ENOENT", "ESTALE", "EINVAL"]);
   assertEquals([off(null, { before: c }), off(null, { after: true }), off(null, { before: true })], ["acd", "ac", "c"]);
   assertEquals([off(c), off(c), off(null)], ["", "ENOENT", "ENOENT"]);
   for (let i = 0; i < PROGRAMS_MAX; i++) attachNetkit(primary, fresh());
-  assertEquals([codeOf(() => attachNetkit(primary, a)), codeOf(() => attachNetkit(primary, a, { before: true }))], [
-    "ERANGE",
-    "ERANGE",
-  ]);
+  const full = [{}, { before: true }, { before: b }] as const; // the last isn't in
+  assertEquals(full.map((position) => codeOf(() => attachNetkit(primary, a, position))), ["ERANGE", "ERANGE", "ERANGE"]);
   const [{ program }] = queryNetkit(primary).programs;
   attachNetkit(primary, a, { replace: program });
   assertEquals(queryNetkit(primary).programs.length, PROGRAMS_MAX);
