@@ -7,6 +7,7 @@
 import type { NamespaceReference } from "../../ffi/namespace.ts";
 import { currentNamespace, inNamespace } from "../../ffi/namespace.ts";
 import { EEXIST, ENODEV, errnoError } from "../../ffi/errno.ts";
+import { ARPHRD_ETHER } from "../../ffi/ifreq.ts";
 import { getLink, type Link, linkExists, type LinkSettings, setLink } from "../../ffi/rtnl_link.ts";
 import { LinkMonitor } from "../../ffi/rtnl_monitor.ts";
 import type { Descriptor } from "../../ffi/descriptor.ts";
@@ -37,6 +38,8 @@ function within<T>(namespace: Descriptor | null, run: () => T): T {
 export class KernelBacking {
   /** `ifindex`. */
   readonly index: number;
+  /** Its frames have Ethernet's header, and its address six bytes. */
+  readonly ethernet: boolean;
   /** Held open, so that the interface can be asked whatever becomes of the process that the namespace was of. */
   protected readonly namespace: Descriptor | null;
   #name: string;
@@ -48,7 +51,9 @@ export class KernelBacking {
   constructor(name: string, namespace: Descriptor | null) {
     this.#name = name;
     this.namespace = namespace;
-    this.index = this.#in(() => getLink(name)).index;
+    const { index, type } = this.#in(() => getLink(name));
+    this.index = index;
+    this.ethernet = type === ARPHRD_ETHER;
   }
 
   #in<T>(run: () => T): T {
@@ -193,18 +198,19 @@ export function openKernel(name: string, options: KernelOptions): { backing: Ker
     if (there !== null && !options.existOk) {
       throw errnoError("create", `device "${name}"`, EEXIST, "Register it with `existOk` to take the one that is there");
     }
-    // An interface of another kind, or one that another program has, is used as it is.
-    if (there !== null && (there.kind !== "tun" || there.carrier)) {
+    // An interface of another kind (a TUN too, which carries no Ethernet), or one that another program has, is used as it is.
+    const tap = there?.kind === "tun" && there.type === ARPHRD_ETHER;
+    if (there !== null && (!tap || there.carrier)) {
       return { backing: new KernelBacking(name, namespace), existed: true };
     }
-    const tap = within(namespace, () => TapDevice.open({ name, offload: false, mac: options.mac }));
+    const device = within(namespace, () => TapDevice.open({ name, offload: false, mac: options.mac }));
     try {
-      const backing = new TapBacking(tap, namespace);
+      const backing = new TapBacking(device, namespace);
       const first = { mac: options.mac, mtu: options.mtu, arp: options.arp };
       if (there === null && Object.values(first).some((value) => value !== undefined)) backing.set(first);
       return { backing, existed: there !== null };
     } catch (error) {
-      tap.close();
+      device.close();
       throw error;
     }
   } catch (error) {

@@ -9,6 +9,7 @@ import * as ifr from "../../ffi/ifreq.ts";
 import { IfReq } from "../../ffi/ifreq.ts";
 import { ETHTOOL_GDRVINFO, ETHTOOL_GLINK, ethtoolDrvinfo, ethtoolValue } from "../../ffi/ioctl_interface.ts";
 import { u32 } from "../../ffi/structure.ts";
+import type { KernelBacking } from "./backing.ts";
 import type { NetInterface } from "./interface.ts";
 import { IoctlData, type IoctlMemory } from "./memory.ts";
 import type { Operations } from "./operations.ts";
@@ -225,11 +226,15 @@ export function interfaceIoctl(
   if (isChange(request)) return change(device, request, new IfReq(ifreq));
   return answer(operations, "ioctl", ifreq, memory, (copy, data) => {
     // What the kernel knows of a real interface (its addresses, its queue), it says itself.
-    if (device.backing !== null && KERNEL_KNOWS.has(request)) return -ENOIOCTLCMD;
+    if (device.backing !== null && kernelKnows(device.backing, request)) return -ENOIOCTLCMD;
     const code = factIoctl(factsOf(device), request, copy, data);
     if (code !== -ENOIOCTLCMD) return code;
     return device.backing === null ? change(device, request, copy) : -ENOIOCTLCMD;
   });
+}
+
+function kernelKnows({ ethernet }: KernelBacking, request: number): boolean {
+  return KERNEL_KNOWS.has(request) || !ethernet && request === ifr.SIOCGIFHWADDR;
 }
 
 function isChange(request: number): boolean {

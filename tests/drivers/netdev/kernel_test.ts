@@ -107,6 +107,15 @@ Deno.test({
     await again.devices.close();
     assertEquals(linkExists("old7"), true);
     deleteLink("old7");
+    // A persistent TUN is of another kind: its packets have no Ethernet header.
+    await run("ip", ["tuntap", "add", "tun7", "mode", "tun"]);
+    const tun = registry();
+    const taken = await tun.devices.registerNetdev("tun7", null, { existOk: true }).ready;
+    assertEquals([taken.index, getLink("tun7").up, tun.failures.length], [getLink("tun7").index, true, 0]);
+    assertEquals([await taken.setUp(false), getLink("tun7").up, taken.netifRx(new Uint8Array(60))], [0, false, -100]);
+    assertEquals(await taken.ioctl(ifr.SIOCGIFHWADDR, new Uint8Array(40), null), -ENOIOCTLCMD, "it has no address of six bytes");
+    await tun.devices.close();
+    deleteLink("tun7");
   },
 });
 
