@@ -5,6 +5,8 @@
  * entered. What the program gets is the content of that moment, in memory of its own: a program that keeps the file open
  * and reads it from the start again sees the old figures, where the kernel's file would have new ones.
  *
+ * What is mounted over such a file, or over a folder on the way to it, is not seen.
+ *
  * Left to the kernel, because they can't be answered soundly: names that reach the file by a link of somebody's making;
  * `/proc/NUMBER/net/dev` (numbers of another namespace may mean another process); `openat2`, whose flags the filter can't
  * see; `stat`, `access` and folder listings, so that a device without an interface of the kernel's has files that can be

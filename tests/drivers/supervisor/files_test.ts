@@ -5,7 +5,7 @@ import { DeviceTable } from "../../../drivers/netdev/table.ts";
 import type { IoctlFailure } from "../../../drivers/supervisor/answering.ts";
 import { normalPath, wantedOf } from "../../../drivers/supervisor/files.ts";
 import { SIOCGIFFLAGS, SIOCGIFHWADDR, SIOCGIFMTU } from "../../../ffi/ifreq.ts";
-import { findProgram, lacksKernel } from "../../testing/namespace.ts";
+import { findProgram, lacksKernel, run } from "../../testing/namespace.ts";
 import { type Handler, python, start, supervised, TestDevice, text } from "./programs.ts";
 
 const ignore = lacksKernel(["python3"]);
@@ -209,5 +209,20 @@ print(*(opened(path) for path in files))
       four(),
     );
     assertEquals(out, "EMFILE EMFILE EMFILE EMFILE\n0 0 0 0\n");
+  },
+);
+
+supervised(
+  "a program in a mount namespace of its own, as below ip netns exec, is answered; a mount over /proc/net/dev is nothing to anybody",
+  lacksKernel(["unshare", "mount"], "util-linux mount"),
+  async () => {
+    const script = `
+mount --bind /dev/null /proc/net/dev
+cat /proc/net/dev > /dev/null && grep -c : /proc/net/dev
+cat /sys/class/net/wan0/mtu`;
+    const kernel = await run("unshare", ["-m", "sh", "-c", `mount --bind /dev/null /proc/net/dev; grep -c : /proc/net/dev`]);
+    assertEquals(kernel.stdout, "1\n", "the kernel looks the file up anew, and drops the mount");
+    await using process = await start(["unshare", "-m", "sh", "-c", script], four());
+    assertEquals(await text(process), "4\n9000\n");
   },
 );
