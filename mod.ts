@@ -226,7 +226,8 @@ export { IoctlData, type IoctlMemory, LocalMemory } from "./drivers/netdev/memor
 export { DeviceNameError } from "./drivers/netdev/names.ts";
 export { type Answer, NETDEV_TX_BUSY, NetDevice, type NetDeviceClass } from "./drivers/netdev/net_device.ts";
 export type { DeviceFailure, FailureReport, Operation, OperationName, Operations } from "./drivers/netdev/operations.ts";
-export { NetDevices, type NetDevicesOptions, type RegisterOptions, Registration } from "./drivers/netdev/registry.ts";
+export { type RegisterOptions, Registration } from "./drivers/netdev/registration.ts";
+export { NetDevices, type NetDevicesOptions } from "./drivers/netdev/registry.ts";
 export { type Counted, procNetDev, type Statistics64, type StatisticsName } from "./drivers/netdev/statistics.ts";
 export { devices as deviceTable, DeviceTable, type IoctlDevice } from "./drivers/netdev/table.ts";
 export { LoopbackDevice, RESET_STATS } from "./drivers/loopback/loopback.ts";

@@ -7,7 +7,7 @@
 import type { NamespaceReference } from "../../ffi/namespace.ts";
 import { currentNamespace, inNamespace } from "../../ffi/namespace.ts";
 import { EEXIST, ENODEV, errnoError } from "../../ffi/errno.ts";
-import { ARPHRD_ETHER } from "../../ffi/ifreq.ts";
+import { ARPHRD_ETHER, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
 import { getLink, type Link, linkExists, type LinkSettings, setLink } from "../../ffi/rtnl_link.ts";
 import { LinkMonitor } from "../../ffi/rtnl_monitor.ts";
 import type { Descriptor } from "../../ffi/descriptor.ts";
@@ -186,12 +186,28 @@ export interface KernelOptions {
   existOk: boolean;
 }
 
+/** What an interface that existed is; its address only where that has six bytes. */
+export interface Existed {
+  readonly mtu: number;
+  /** Bits of IFF_…, without those of one that is up. */
+  readonly flags: number;
+  readonly mac?: Uint8Array<ArrayBuffer>;
+}
+
+function existed({ mtu, flags, mac }: Link): Existed {
+  const down = flags & 0xffff & ~(IFF_UP | IFF_RUNNING);
+  // Also one of zeros, as the loopback's is.
+  return mac === ""
+    ? { mtu, flags: down }
+    : { mtu, flags: down, mac: Uint8Array.from(mac.split(":"), (part) => parseInt(part, 16)) };
+}
+
 /**
  * Makes a TAP, or takes the interface that is there.
  *
  * @throws `AlreadyExists` (EEXIST) for a name that exists without `existOk`; what opening a TAP throws
  */
-export function openKernel(name: string, options: KernelOptions): { backing: KernelBacking; existed: boolean } {
+export function openKernel(name: string, options: KernelOptions): { backing: KernelBacking; existed: Existed | null } {
   const namespace = options.namespace === undefined ? null : inNamespace(options.namespace, currentNamespace);
   try {
     const there = within(namespace, () => linkExists(name) ? getLink(name) : null);
@@ -201,14 +217,14 @@ export function openKernel(name: string, options: KernelOptions): { backing: Ker
     // An interface of another kind (a TUN too, which carries no Ethernet), or one that another program has, is used as it is.
     const tap = there?.kind === "tun" && there.type === ARPHRD_ETHER;
     if (there !== null && (!tap || there.carrier)) {
-      return { backing: new KernelBacking(name, namespace), existed: true };
+      return { backing: new KernelBacking(name, namespace), existed: existed(there) };
     }
     const device = within(namespace, () => TapDevice.open({ name, offload: false, mac: options.mac }));
     try {
       const backing = new TapBacking(device, namespace);
       const first = { mac: options.mac, mtu: options.mtu, arp: options.arp };
       if (there === null && Object.values(first).some((value) => value !== undefined)) backing.set(first);
-      return { backing, existed: there !== null };
+      return { backing, existed: there === null ? null : existed(there) };
     } catch (error) {
       device.close();
       throw error;

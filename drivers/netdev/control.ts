@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { IFF_ALLMULTI, IFF_BROADCAST, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
+import { IFF_ALLMULTI, IFF_MULTICAST, IFF_NOARP, IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../ffi/ifreq.ts";
 import type { LinkSettings } from "../../ffi/rtnl_link.ts";
 import { EADDRNOTAVAIL, EINVAL, ENODEV, OK } from "../../stack/codes.ts";
-import { randomMac } from "../tap.ts";
 import { follow } from "./follow.ts";
 import type { NetInterface } from "./interface.ts";
 import { type InterfaceOptions, MTU_MAX, MTU_MIN } from "./interface_options.ts";
@@ -47,8 +46,8 @@ export class Control {
     this.#down = down;
     this.name = name;
     this.mtu = mtu;
-    this.flags = IFF_BROADCAST | IFF_MULTICAST | flags;
-    this.mac = new Uint8Array(mac ?? randomMac());
+    this.flags = flags;
+    this.mac = new Uint8Array(mac);
   }
 
   #turn(change: () => Code): Code {

@@ -31,12 +31,12 @@ export interface InterfaceOptions {
   backing: KernelBacking | null;
   /** Where it is to be found. */
   table: DeviceTable;
-  /** Further bits of IFF_…. */
+  /** Bits of IFF_…, without those of a device that is up. */
   flags: number;
   /** Bits of `NETIF_F_…`. */
   features: number;
-  /** Six bytes; null for random ones. */
-  mac: Uint8Array | null;
+  /** Six bytes. */
+  mac: Uint8Array;
   /** Bytes of IP packet. */
   mtu: number;
   /** How long an operation may take, in milliseconds. */

@@ -19,6 +19,9 @@ export const NETDEV_TX_BUSY = 0x10;
  * A network device as a class. Every operation is optional, and may have the kernel's name instead (`ndoOpen`, `ndoStop`,
  * `ndoStartXmit`, `ndoGetStats64`, `ndoSiocdevprivate`, `ndoDoIoctl`, `ndoChangeMtu`, `ndoSetMacAddress`, `ndoSetRxMode`).
  *
+ * `open`, `stop`, `changeMtu`, `setMacAddress` and `setRxMode` are called one after the other, as under Linux's RTNL lock, whoever asks
+ * for them; one that asks for a further change itself (`handle.setMtu`) needn't wait for its own end.
+ *
  * One that throws is reported and answers the error's own `code` ("EPERM"…), or EIO; one that hasn't settled in time (a second, if nothing
  * else was said) is reported and answers ETIMEDOUT. A loop that never gives control back can't be interrupted by anyone in the same thread.
  */

@@ -5,20 +5,18 @@
  */
 import { EEXIST, EOPNOTSUPP, errnoError } from "../../ffi/errno.ts";
 import type { NamespaceReference } from "../../ffi/namespace.ts";
-import { randomMac } from "../tap.ts";
 import { type KernelBacking, openKernel } from "./backing.ts";
 import { IFF_NOARP } from "../../ffi/ifreq.ts";
 import { NetInterface } from "./interface.ts";
 import { checkDeviceName, mayAutoCreate, nameInPath } from "./names.ts";
 import type { NetDeviceClass } from "./net_device.ts";
+import { factsOf, MTU_DEFAULT, type RegisterOptions, Registration, reportLine } from "./registration.ts";
 import { errnoOf, type FailureReport, OPERATION_LIMIT_MS } from "./operations.ts";
 import { devices as everyDevice, type DeviceTable, type IoctlDevice } from "./table.ts";
 import { errnoName } from "../../ffi/errno.ts";
 
 /** Most names that one registry takes: a program that asks for path after path must not fill the machine. */
 export const REGISTRATIONS_MAX = 4096;
-
-const MTU = 1500;
 
 /** Options of {@link NetDevices}. */
 export interface NetDevicesOptions {
@@ -35,63 +33,6 @@ export interface NetDevicesOptions {
   onFailure?: FailureReport;
   /** How long an operation may take, in milliseconds. Default 1000. */
   operationLimitMs?: number;
-}
-
-/** Options of {@link NetDevices.registerNetdev}. */
-export interface RegisterOptions {
-  /** Arguments of the class's constructor. */
-  args?: readonly unknown[];
-  /** A device of that name that exists is looked up and used. Default false. */
-  existOk?: boolean;
-  /** Bytes of IP packet. Default 1500. */
-  mtu?: number;
-}
-
-/** A name that was registered. */
-export class Registration {
-  /** The device's name, or "*". */
-  readonly name: string;
-  /** Built at registration; null for a dummy. */
-  instance: object | null;
-  /** A device of that name that exists is used. */
-  existOk: boolean;
-  /** The device, once it was made. */
-  handle: NetInterface | null = null;
-  /** Resolves when the device has been made and brought up; rejects when it could not be made. Nobody needs to wait for it. */
-  readonly ready: Promise<NetInterface>;
-  /** Bytes of IP packet. */
-  readonly mtu: number;
-  /** Settles {@link ready}. */
-  readonly settle: { resolve(handle: NetInterface): void; reject(error: unknown): void };
-
-  /** Made by a registry. */
-  constructor(name: string, instance: object | null, existOk: boolean, mtu: number) {
-    this.name = name;
-    this.instance = instance;
-    this.existOk = existOk;
-    this.mtu = mtu;
-    const { promise, resolve, reject } = Promise.withResolvers<NetInterface>();
-    // A failure is reported in any case; it must not end a program that doesn't look.
-    promise.catch(() => {});
-    this.ready = promise;
-    this.settle = { resolve, reject };
-  }
-}
-
-function reportLine(
-  { device, operation, error, code }: { device: string; operation: string; error: unknown; code: string },
-): void {
-  console.error(`device "${device}": ${operation} failed (${code}):`, error);
-}
-
-/** What a class says of itself that is needed before the device exists. */
-function traits(instance: object | null): { flags: number; features: number; mac: Uint8Array | null } {
-  const { flags, features, mac } = (instance ?? {}) as { flags?: unknown; features?: unknown; mac?: unknown };
-  return {
-    flags: typeof flags === "number" ? flags : 0,
-    features: typeof features === "number" ? features : 0,
-    mac: mac instanceof Uint8Array && mac.length === 6 ? mac : null,
-  };
 }
 
 /**
@@ -147,7 +88,7 @@ export class NetDevices implements AsyncDisposable {
   registerNetdev(name: string, kind: NetDeviceClass | null = null, options: RegisterOptions = {}): Registration {
     if (name !== "*") checkDeviceName(name);
     if (kind !== null && typeof kind !== "function") throw new TypeError(`Invalid class for device "${name}": a class is needed`);
-    const { args = [], existOk, mtu = MTU } = options;
+    const { args = [], existOk, mtu = MTU_DEFAULT } = options;
     if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= 65_521)) throw new TypeError(`Invalid MTU ${mtu}: 68 to 65521 is needed`);
     if (this.#closed) throw Object.assign(new Deno.errors.BadResource("The registry was closed"), { code: "EBADF" });
     const known = name === "*" ? this.#wildcard : this.#registrations.get(name);
@@ -216,44 +157,27 @@ export class NetDevices implements AsyncDisposable {
       if (registration.existOk && there instanceof NetInterface) return this.#take(registration, there);
       throw errnoError("create", `device "${name}"`, EEXIST, "Another device of this process has the name");
     }
-    const { flags, features, mac } = traits(registration.instance);
-    const address = mac ?? randomMac();
+    let facts = factsOf(registration);
     let backing: KernelBacking | null = null;
-    let actualMac: Uint8Array = address, mtu = registration.mtu;
     if (this.#options.backing !== "process") {
+      const { mac, mtu, flags } = facts;
       const arp = (flags & IFF_NOARP) === 0 ? undefined : false;
-      const { existOk } = registration;
-      const { namespace } = this.#options;
-      const opened = openKernel(name, { namespace, mac: new Uint8Array(address), mtu, arp, existOk });
+      const opened = openKernel(name, { namespace: this.#options.namespace, mac, mtu, arp, existOk: registration.existOk });
       backing = opened.backing;
-      if (opened.existed) {
-        const link = backing.link();
-        mtu = link.mtu;
-        if (link.mac !== "") actualMac = Uint8Array.from(link.mac.split(":"), (part) => parseInt(part, 16));
-      }
+      if (opened.existed) facts = { ...facts, ...opened.existed };
     }
-    const handle = this.#interface(registration, backing, flags, features, actualMac, mtu);
+    const handle = this.#interface(registration, backing, facts);
     return await this.#begin(registration, handle);
   }
 
-  #interface(
-    registration: Registration,
-    backing: KernelBacking | null,
-    flags: number,
-    features: number,
-    mac: Uint8Array,
-    mtu: number,
-  ): NetInterface {
+  #interface(registration: Registration, backing: KernelBacking | null, facts: ReturnType<typeof factsOf>): NetInterface {
     try {
       const handle = new NetInterface({
         name: registration.name,
         instance: registration.instance,
         backing,
         table: this.table,
-        flags,
-        features,
-        mac,
-        mtu,
+        ...facts,
         limitMs: this.#options.operationLimitMs ?? OPERATION_LIMIT_MS,
         report: this.#report,
         onGone: (device, byKernel) => this.#gone(registration, device, byKernel),

@@ -4,6 +4,7 @@ import { NetStack } from "../../../mod.ts";
 import { LoopbackDevice, RESET_STATS } from "../../../drivers/loopback/loopback.ts";
 import * as ifr from "../../../ffi/ifreq.ts";
 import { libc } from "../../../ffi/libc.ts";
+import { wakersIdle } from "../../../ffi/poll.ts";
 import { getLink } from "../../../ffi/rtnl_link.ts";
 import { type FrameMemory, RX_CHECKSUM_PARTIAL, TxFrame } from "../../../stack/device.ts";
 import { Failures, request, until } from "../netdev/classes.ts";
@@ -138,6 +139,7 @@ Deno.test({
     const { rxPackets, txPackets } = handle.statistics64();
     assert(rxPackets > 0 && rxPackets === txPackets, `${rxPackets} ${txPackets}`);
     await devices.close();
+    await wakersIdle();
   },
 });
 
@@ -156,6 +158,7 @@ Deno.test({
     assertStringIncludes(nobody.stderr, "No such device");
     assertEquals([refused.code, nobody.code], [1, 1]);
     await devices.close();
+    await wakersIdle();
     await Deno.remove(path);
   },
 });

@@ -7,7 +7,8 @@ export { NETDEV_TX_BUSY, NetDevice } from "../../../drivers/netdev/net_device.ts
 export { NetFrame, NetFrameQueue } from "../../../drivers/netdev/frame.ts";
 export { NetInterface } from "../../../drivers/netdev/interface.ts";
 export { IoctlData, LocalMemory } from "../../../drivers/netdev/memory.ts";
-export { lookup, NetDevices, Registration } from "../../../drivers/netdev/registry.ts";
+export { Registration } from "../../../drivers/netdev/registration.ts";
+export { lookup, NetDevices } from "../../../drivers/netdev/registry.ts";
 export { devices, DeviceTable, ENOIOCTLCMD } from "../../../drivers/netdev/table.ts";
 export { DeviceNameError } from "../../../drivers/netdev/names.ts";
 export type { DeviceFailure } from "../../../drivers/netdev/operations.ts";
