@@ -27,9 +27,17 @@ const ORPHAN_RETRIES = 8;
 const THIN_LINEAR_RETRIES = 6;
 const THIN_FRAMES = 4;
 
-/** The earliest deadline of a connection. */
+/** The earliest deadline of a connection, or Infinity. A deadline that is NaN takes no other along, as it would in `Math.min`. */
 export function earliest(tcb: Tcb): number {
-  return Math.min(tcb.rtoAt, tcb.persistAt, tcb.reorderAt, tcb.probeAt, tcb.delayedAckAt, tcb.keepAliveAt, tcb.waitAt);
+  let at = Infinity;
+  if (tcb.rtoAt < at) at = tcb.rtoAt;
+  if (tcb.persistAt < at) at = tcb.persistAt;
+  if (tcb.reorderAt < at) at = tcb.reorderAt;
+  if (tcb.probeAt < at) at = tcb.probeAt;
+  if (tcb.delayedAckAt < at) at = tcb.delayedAckAt;
+  if (tcb.keepAliveAt < at) at = tcb.keepAliveAt;
+  if (tcb.waitAt < at) at = tcb.waitAt;
+  return at;
 }
 
 /** Runs what is due. */

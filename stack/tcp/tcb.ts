@@ -8,6 +8,7 @@
  */
 import { ECONNABORTED, EINVAL, ENOTCONN, OK } from "../codes.ts";
 import type { Path } from "../ip/types.ts";
+import { wrongTcpOption } from "./check_options.ts";
 import { closeSocket, receiveBytes, sendBytes } from "./calls.ts";
 import type { CongestionControl, CongestionState } from "./congestion.ts";
 import { congestionControl } from "./controls.ts";
@@ -347,13 +348,17 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     if (on) this.tcp.mark(this);
   }
 
-  setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void {
+  /** `EINVAL`, and nothing changed, when a number is out of the range that the options have. */
+  setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): number {
+    const numbers = { keepAliveIdleMs: idleMs, keepAliveIntervalMs: intervalMs, keepAliveCount: count };
+    if (wrongTcpOption(numbers) !== null) return EINVAL;
     this.keepAlive = on;
     if (idleMs !== undefined) this.keepAliveIdleMs = idleMs;
     if (intervalMs !== undefined) this.keepAliveIntervalMs = intervalMs;
     if (count !== undefined) this.keepAliveCount = count;
     this.keepAliveAt = Infinity;
     if (on && this.state >= ESTABLISHED && this.state !== TIME_WAIT) this.tcp.armKeepAlive(this);
+    return OK;
   }
 
   setUserTimeout(ms: number): number {

@@ -272,8 +272,7 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   schedule(tcb: Tcb): void {
-    const at = earliest(tcb);
-    if (at !== Infinity) this.#timers.schedule(tcb, at);
+    this.#timers.schedule(tcb, earliest(tcb));
   }
 
   renewPath(tcb: Tcb): void {

@@ -225,6 +225,7 @@ export interface TcpSocket {
   /** Resets at once. */
   abort(): void;
   setNoDelay(on: boolean): void;
+  /** Numbers out of the range of `TcpOptions` change nothing. */
   setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void;
   setUserTimeout(ms: number): void;
   /** Changes what is given. `EINVAL` with nothing changed: out of range, or settled by the SYN already. */
