@@ -188,6 +188,10 @@ function finArrives(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.finReceived = true;
   const filled = tcb.finEarly;
   tcb.finEarly = false;
+  if (tcb.ranges !== null) {
+    tcp.releaseRanges(tcb);
+    if (tcb.receiveQueued === 0) tcb.receiveRing.free();
+  }
   tcb.raise(EVENT_READABLE);
   if (tcb.state === ESTABLISHED && tcp.finAckDelayed && !filled) acknowledgeSoon(tcp, tcb, now);
   else tcp.acknowledgeNow(tcb);

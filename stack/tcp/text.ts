@@ -43,6 +43,16 @@ export function acceptText(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void 
       return;
     }
   }
+  if (tcb.finEarly && ((seq + length - tcb.finSeq) | 0) > 0) {
+    length = Math.max(0, (tcb.finSeq - seq) | 0); // the peer said that its stream ends there
+    seg.flags &= ~FIN;
+    tcb.ackNow = true;
+    tcp.mark(tcb);
+    if (length === 0) {
+      tcp.statistics.outOfWindow++;
+      return;
+    }
+  }
   if (seq === tcb.rcvNxt) inOrder(tcp, tcb, seg, offset, length, now);
   else outOfOrder(tcp, tcb, seg, seq, offset, length);
 }
@@ -56,8 +66,10 @@ function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment, offset: number, length: numbe
   }
   tcb.rcvNxt = (tcb.rcvNxt + length) | 0;
   const { ranges } = tcb;
-  if (ranges !== null && ranges.length > 0) {
-    const end = ranges.advance(tcb.rcvNxt);
+  // Behind a FIN there is nothing: what came for there is forgotten when the FIN is taken (Linux, tcp_fin).
+  if (ranges !== null && ranges.length > 0 && (seg.flags & FIN) === 0) {
+    let end = ranges.advance(tcb.rcvNxt);
+    if (tcb.finEarly && ((end - tcb.finSeq) | 0) > 0) end = tcb.finSeq;
     arrived += (end - tcb.rcvNxt) | 0;
     tcb.rcvNxt = end;
     //= rfc5681#4.2
@@ -109,10 +121,14 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment, seq: number, offset: numbe
   if (!tcb.readShut && !ring.reserve(at + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
   if (ranges.add(seq, end) < 0) return refuse(tcp, tcb, seg);
   if (!tcb.readShut) ring.placeFrame(at, tcp.frame, offset, length);
-  if ((seg.flags & FIN) !== 0) {
-    tcb.finEarly = true;
-    tcb.finSeq = end;
-  }
+  if ((seg.flags & FIN) !== 0) noteFin(tcb, end);
+}
+
+/** A FIN is ahead of what is in order. Of several, which no honest peer sends, the first in the order of numbers counts. */
+function noteFin(tcb: Tcb, seq: number): void {
+  if (tcb.finEarly && ((seq - tcb.finSeq) | 0) >= 0) return;
+  tcb.finEarly = true;
+  tcb.finSeq = seq;
 }
 
 /** No memory, or too many holes: as if the segment had been lost on the way. */
@@ -128,10 +144,7 @@ export function finAcceptable(tcb: Tcb, seg: Segment): boolean {
   if ((seg.flags & FIN) !== 0) {
     const at = (seg.seq + seg.textLength) | 0;
     if (at === tcb.rcvNxt) return true;
-    if (((at - tcb.rcvNxt) | 0) > 0 && ((at - tcb.rcvEdge) | 0) <= 0) {
-      tcb.finEarly = true;
-      tcb.finSeq = at;
-    }
+    if (((at - tcb.rcvNxt) | 0) > 0 && ((at - tcb.rcvEdge) | 0) <= 0) noteFin(tcb, at);
   }
   return tcb.finEarly && tcb.finSeq === tcb.rcvNxt;
 }
