@@ -307,7 +307,10 @@ export function sendProbe(tcp: Tcp, tcb: Tcb, now: number): void {
   if (sent !== null && sent.length > 0) {
     const start = sent.start(0);
     const fin = ((sent.end(0) - start) | 0) === 1 && (sent.flags(0) & HAS_FIN) !== 0;
-    sendSegment(tcp, tcb, start, fin ? 0 : 1, fin ? wire.ACK | wire.FIN : wire.ACK, now);
+    if (sendSegment(tcp, tcb, start, fin ? 0 : 1, fin ? wire.ACK | wire.FIN : wire.ACK, now) === EAGAIN) return;
+    // Sent again, though only its first byte: no round trip can be told from it any more (Karn's algorithm).
+    sent.setFlags(0, sent.flags(0) | RETRANSMITTED);
+    sent.setTime(0, tcp.nowUs);
     return;
   }
   const data = tcb.unsent > 0 ? 1 : 0;
