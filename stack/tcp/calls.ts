@@ -61,6 +61,7 @@ export function closeSocket(tcb: Tcb, lingerMs?: number): void {
   if (lingerMs === 0 || tcb.receiveRing.count > 0 || tcb.state === SYN_SENT) return tcb.abort();
   tcb.writeShut = true;
   if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT || tcb.state === SYN_RECEIVED) moveAfterFinQueued(tcb);
+  tcb.tcp.orphans.add(tcb);
   tcb.tcp.orphaned(tcb);
   tcb.tcp.mark(tcb);
 }

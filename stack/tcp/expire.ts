@@ -5,6 +5,7 @@
  */
 import { ETIMEDOUT, OK } from "../codes.ts";
 import * as wire from "../wire/tcp.ts";
+import { stalled } from "./orphans.ts";
 import { output, retransmit, sendProbe, sendSegment } from "./output.ts";
 import { suspectBlackHole } from "./path_probe.ts";
 import { detectLoss, enterLoss, enterRecovery } from "./recovery.ts";
@@ -151,8 +152,12 @@ function persistTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   //= rfc9293#3.8.6.1
   // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP peer
   // MUST allow the connection to stay open (MUST-37).
+  //= rfc9293#3.8.6.1 type=exception reason=as Linux, a connection that nobody holds any more is reset when its peer has taken nothing for four minutes: no user is left who could give up, and its send buffer would be held for as long as the peer likes
+  // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP peer
+  // MUST allow the connection to stay open (MUST-37).
   const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
-  if (patience || tcb.probes >= (tcb.orphan ? ORPHAN_RETRIES : RETRIES)) return tcp.fail(tcb, ETIMEDOUT);
+  if (tcb.orphan && (patience || tcb.probes >= ORPHAN_RETRIES || stalled(tcb, now))) return tcp.abort(tcb, ETIMEDOUT);
+  if (patience || tcb.probes >= RETRIES) return tcp.fail(tcb, ETIMEDOUT);
   tcb.probes++;
   sendProbe(tcp, tcb, now);
   //= rfc9293#3.8.6.1

@@ -50,6 +50,7 @@ export function noStatistics(): TcpStatistics {
     delayedAcks: 0,
     timeWaitReused: 0,
     timeWaitOverflow: 0,
+    orphanOverflow: 0,
     tableFull: 0,
     connections: 0,
     timeWait: 0,

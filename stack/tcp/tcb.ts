@@ -209,7 +209,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   waitAt = Infinity;
   probes = 0;
   keepAliveProbes = 0;
-  /** When TIME-WAIT began. */
+  /** When TIME-WAIT began; before it, when it was let go of. */
   waitSince = 0;
   lastReceivedAt = 0;
   /** When a SYN or data was sent last. */

@@ -26,9 +26,10 @@ import { FastOpenCache, fastOpenProved } from "./fast_open.ts";
 import { updateSendMss, windowShift } from "./handshake.ts";
 import { packetError } from "./icmp_error.ts";
 import { segmentArrives } from "./input.ts";
-import { DEFAULT_LIMITS, type TcpLimits } from "./limits.ts";
+import { DEFAULT_LIMITS, type TcpConfig, type TcpLimits } from "./limits.ts";
 import { Listener } from "./listener.ts";
 import { ListenerTable } from "./listeners.ts";
+import { Orphans } from "./orphans.ts";
 import { output } from "./output.ts";
 import { noConnection } from "./passive.ts";
 import { PortAllocator } from "./ports.ts";
@@ -62,18 +63,6 @@ import {
   TIME_WAIT,
 } from "./types.ts";
 
-/** How a TCP is made. */
-export interface TcpConfig {
-  /** Options of every connection that does not say otherwise. */
-  defaults?: TcpOptions;
-  limits?: Partial<TcpLimits>;
-  /**
-   * Delay the acknowledgment of a peer's FIN like that of text: whoever reads the end mostly closes at once, and our FIN carries
-   * it. Default false: at once.
-   */
-  finAckDelayed?: boolean;
-}
-
 export class Tcp implements TcpLayer, Transport {
   readonly ready: (TcpSocket | TcpListenSocket)[] = [];
   readonly statistics: TcpStatistics = noStatistics();
@@ -87,6 +76,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly share: ReceiveShare = new ReceiveShare();
   readonly spares: Spares = new Spares();
   readonly starving: Starving = new Starving();
+  readonly orphans: Orphans = new Orphans(this);
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
   now = 0;
   nowUs = 0;
@@ -317,6 +307,7 @@ export class Tcp implements TcpLayer, Transport {
     tcb.sent = null;
     this.releaseRanges(tcb);
     this.starving.forget(tcb);
+    this.orphans.delete(tcb);
     // What the peer sent before it reset the connection is thrown away, as Linux does; after a normal end it can still be read.
     if (code !== OK || tcb.orphan || tcb.receiveQueued === 0) tcb.receiveRing.free();
     if (tcb.fastOpenPending !== null) fastOpenProved(tcb);

@@ -337,6 +337,8 @@ export interface TcpStatistics {
   timeWaitReused: number;
   /** TIME-WAITs ended early because there were too many. */
   timeWaitOverflow: number;
+  /** Connections that nobody held any more, reset because there were too many. */
+  orphanOverflow: number;
   /** Connections refused because the table was full. */
   tableFull: number;
   /** Gauges. */
