@@ -60,4 +60,6 @@ export interface TcpConfig {
    * it. Default false: at once.
    */
   finAckDelayed?: boolean;
+  /** Told what a user's congestion control threw while a frame or a timer was handled. */
+  onFault?: (fault: unknown) => void;
 }

@@ -16,6 +16,7 @@ import type { Tcp } from "./tcp.ts";
 import { CLOSE_WAIT, CLOSED, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
 import { windowField } from "./window.ts";
 import { initialWindow } from "./congestion.ts";
+import { controlIdle } from "./controls.ts";
 import { ECT0 } from "./ecn.ts";
 import { sendSyn } from "./handshake.ts";
 import { probeWanted, sendMtuProbe } from "./path_probe.ts";
@@ -116,7 +117,7 @@ function restartAfterIdle(tcb: Tcb, now: number): void {
   // exceeding the retransmission timeout.
   if (tcb.sndNxt !== tcb.sndUna || now - tcb.lastSentAt <= currentRto(tcb)) return;
   tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sendMss));
-  tcb.congestion.onIdle?.(tcb, now);
+  controlIdle(tcb, now);
 }
 
 /** Sends data that was not sent before, and the FIN behind it. */

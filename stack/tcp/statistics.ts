@@ -51,6 +51,7 @@ export function noStatistics(): TcpStatistics {
     timeWaitReused: 0,
     timeWaitOverflow: 0,
     orphanOverflow: 0,
+    controlFaults: 0,
     tableFull: 0,
     connections: 0,
     timeWait: 0,

@@ -10,7 +10,7 @@ import { ECONNABORTED, EINVAL, ENOTCONN, OK } from "../codes.ts";
 import type { Path } from "../ip/types.ts";
 import { wrongTcpOption } from "./check_options.ts";
 import { closeSocket, receiveBytes, sendBytes } from "./calls.ts";
-import type { CongestionControl, CongestionState } from "./congestion.ts";
+import { type CongestionControl, type CongestionState, SSTHRESH_MAX } from "./congestion.ts";
 import { congestionControl } from "./controls.ts";
 import { tcpInfo } from "./info.ts";
 import type { Listener } from "./listener.ts";
@@ -134,7 +134,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
 
   // Congestion and loss.
   cwnd = 0;
-  ssthresh = 0x7fffffff;
+  ssthresh = SSTHRESH_MAX;
   #congestion: CongestionControl | null = null;
   recovery = OPEN;
   recoverPoint = 0;
@@ -251,15 +251,13 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     this.keepAliveIntervalMs = options.keepAliveIntervalMs ?? 75_000;
     this.keepAliveCount = options.keepAliveCount ?? 9;
     this.userTimeoutMs = options.userTimeoutMs ?? 0;
-    // The user's own function may throw: that is the caller's, not a frame's.
-    if (typeof options.congestionControl === "function") this.#congestion = options.congestionControl();
     this.sendLimit = Math.min(SEND_BUFFER_FIRST, this.sendBufferMax);
     this.receiveLimit = Math.min(RECEIVE_BUFFER_FIRST, this.receiveBufferMax);
   }
 
   /** Made when it is first needed: a connection that never sent anything has none. */
   get congestion(): CongestionControl {
-    return this.#congestion ??= congestionControl(this.options.congestionControl);
+    return this.#congestion ??= congestionControl(this.tcp, this.options.congestionControl);
   }
 
   set congestion(congestion: CongestionControl) {

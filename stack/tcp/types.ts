@@ -94,7 +94,7 @@ export interface TcpOptions {
   ecn?: boolean | "accept";
   /** Fast Open (RFC 7413): a listener gives out cookies and takes data in SYNs; a connection puts what is sent first into its SYN. */
   fastOpen?: boolean;
-  /** "cubic" (default), "reno", or a maker of a module of your own: one call a connection. */
+  /** "cubic" (default), "reno", or a maker of a module of your own: at most one call a connection. */
   congestionControl?: "cubic" | "reno" | (() => CongestionControl);
   /** TTL and DSCP of what is sent. Default 64 and 0. */
   ttl?: number;
@@ -339,6 +339,8 @@ export interface TcpStatistics {
   timeWaitOverflow: number;
   /** Connections that nobody held any more, reset because there were too many. */
   orphanOverflow: number;
+  /** Congestion controls of users that failed: replaced by one of ours. */
+  controlFaults: number;
   /** Connections refused because the table was full. */
   tableFull: number;
   /** Gauges. */
