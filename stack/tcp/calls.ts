@@ -21,7 +21,7 @@ export function sendBytes(tcb: Tcb, bytes: Uint8Array, offset: number, length: n
   if (n < length) tcb.sendBlocked = true;
   if (n === 0) return 0;
   const ring = tcb.sendRing;
-  const fits = ring.extend(n);
+  const fits = tcb.tcp.prunable.send(tcb, n);
   if (fits < n) {
     tcb.sendBlocked = true;
     tcb.tcp.starving.add(tcb, tcb.tcp.pool.used);

@@ -25,8 +25,13 @@ export interface TcpLimits {
   orphansMax: number;
   /** FIN-WAIT-2 of a socket that nobody holds. Linux's 60 s. */
   finWaitMs: number;
-  /** Bytes in the rings of all connections. Counter `outOfOrderDropped`; a writer finds no room. */
+  /** Bytes in the rings of all connections. Counters `outOfOrderDropped`, `outOfOrderPruned`; a writer finds no room. */
   memoryMax: number;
+  /**
+   * Bytes of these, at most an eighth, that only rings of 4 KiB are made of: so that a newcomer's data goes on when all the rest
+   * is in use.
+   */
+  memoryReserved: number;
   /** Bytes of free ring memory kept for the next use. */
   memoryKept: number;
   /** Default maxima of a connection's buffers. */
@@ -45,6 +50,7 @@ export const DEFAULT_LIMITS: TcpLimits = {
   orphansMax: 65_536,
   finWaitMs: 60_000,
   memoryMax: 1 << 30,
+  memoryReserved: 128 << 20,
   memoryKept: 32 << 20,
   receiveBufferMax: 4 << 20,
   sendBufferMax: 4 << 20,

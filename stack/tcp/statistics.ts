@@ -37,6 +37,7 @@ export function noStatistics(): TcpStatistics {
     challengesWithheld: 0,
     outOfOrder: 0,
     outOfOrderDropped: 0,
+    outOfOrderPruned: 0,
     duplicateSegments: 0,
     timeouts: 0,
     fastRecoveries: 0,

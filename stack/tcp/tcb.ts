@@ -102,6 +102,10 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   drsAt = 0;
   drsRttMs = 0;
 
+  /** In `Tcp.prunable`, behind the one and in front of the other. */
+  prunable = false;
+  prunedAfter: Tcb | null = null;
+  prunedBefore: Tcb | null = null;
   /** When it last received, as `ReceiveShare` counts. */
   receiveEpoch = -1;
 
@@ -327,6 +331,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   shutdownRead(): number {
     if (this.state === CLOSED) return ENOTCONN;
     this.readShut = true;
+    this.tcp.prunable.remove(this);
     this.receiveRing.free(); // the ranges stay: what SACK reported must not be asked for again (RFC 2018 section 8)
     return OK;
   }

@@ -34,6 +34,7 @@ import { Orphans } from "./orphans.ts";
 import { output } from "./output.ts";
 import { noConnection } from "./passive.ts";
 import { PortAllocator } from "./ports.ts";
+import { Prunable } from "./prune.ts";
 import { sendReset } from "./reset.ts";
 import { RingPool } from "./ring.ts";
 import { Secret } from "./secret.ts";
@@ -77,6 +78,7 @@ export class Tcp implements TcpLayer, Transport {
   readonly share: ReceiveShare = new ReceiveShare();
   readonly spares: Spares = new Spares();
   readonly starving: Starving = new Starving();
+  readonly prunable: Prunable = new Prunable(this);
   readonly orphans: Orphans = new Orphans(this);
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
   now = 0;
@@ -100,7 +102,8 @@ export class Tcp implements TcpLayer, Transport {
     this.defaults = config.defaults ?? {};
     this.#onFault = config.onFault;
     this.finAckDelayed = config.finAckDelayed === true;
-    this.pool = new RingPool(this.limits.memoryMax, this.limits.memoryKept);
+    const { memoryMax, memoryKept, memoryReserved } = this.limits;
+    this.pool = new RingPool(memoryMax, memoryKept, Math.min(memoryReserved, Math.floor(memoryMax / 8)));
     this.secret = new Secret(() => ip.random32());
     this.table = new ConnectionTable(ip.random32() | 0);
     this.ports = new PortAllocator(this.secret, () => ip.random32());
@@ -312,6 +315,7 @@ export class Tcp implements TcpLayer, Transport {
   releaseRanges(tcb: Tcb): void {
     if (tcb.ranges !== null) this.spares.returnRanges(tcb.ranges);
     tcb.ranges = null;
+    this.prunable.remove(tcb);
   }
 
   // ---- What the shell calls.

@@ -59,11 +59,14 @@ export function acceptText(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void 
 
 function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment, offset: number, length: number, now: number): void {
   const ring = tcb.receiveRing;
-  let arrived = length;
   if (!tcb.readShut) {
-    if (!ring.reserve(ring.count + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
+    const room = tcp.prunable.receive(tcb, length, ring.count + held(tcb));
+    if (room < length) refuse(tcp, tcb, seg);
+    if (room === 0) return;
+    length = room;
     ring.placeFrame(ring.count, tcp.frame, offset, length);
   }
+  let arrived = length;
   tcb.rcvNxt = (tcb.rcvNxt + length) | 0;
   const { ranges } = tcb;
   // Behind a FIN there is nothing: what came for there is forgotten when the FIN is taken (Linux, tcp_fin).
@@ -120,7 +123,10 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment, seq: number, offset: numbe
   const at = ring.count + ((seq - tcb.rcvNxt) | 0);
   if (!tcb.readShut && !ring.reserve(at + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
   if (ranges.add(seq, end) < 0) return refuse(tcp, tcb, seg);
-  if (!tcb.readShut) ring.placeFrame(at, tcp.frame, offset, length);
+  if (!tcb.readShut) {
+    ring.placeFrame(at, tcp.frame, offset, length);
+    tcp.prunable.add(tcb);
+  }
   if ((seg.flags & FIN) !== 0) noteFin(tcb, end);
 }
 
@@ -131,7 +137,7 @@ function noteFin(tcb: Tcb, seq: number): void {
   tcb.finSeq = seq;
 }
 
-/** No memory, or too many holes: as if the segment had been lost on the way. */
+/** No memory, or too many holes: as if the segment, or the rest of it, had been lost on the way. */
 function refuse(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcp.statistics.outOfOrderDropped++;
   seg.flags &= ~FIN;

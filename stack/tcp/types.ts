@@ -311,6 +311,8 @@ export interface TcpStatistics {
   outOfOrder: number;
   /** Out-of-order segments that there was no room for. */
   outOfOrderDropped: number;
+  /** Times that a connection's out-of-order data was dropped again, to make room for data in order. */
+  outOfOrderPruned: number;
   /** Segments that had come before. */
   duplicateSegments: number;
   /** Retransmission time-outs. */
