@@ -34,7 +34,10 @@ export interface CongestionState {
   readonly sndNxt: number;
 }
 
-/** One congestion control of one connection. When one of its functions throws, the connection goes on with Reno. */
+/**
+ * One congestion control of one connection. It may change the state that it is given during the call, and not later. When one of
+ * its functions throws, the connection goes on with Reno.
+ */
 export interface CongestionControl {
   /** As `TcpInfo` shows it. */
   readonly name: string;
