@@ -90,7 +90,7 @@ export class NetStack {
     const random32 = options.seed === undefined ? cryptoRandom32() : seededRandom32(options.seed);
     const ip: Internet = new InternetLayer({ random32, forwarding: options.forwarding ?? false });
     this.#ip = ip;
-    this.#tcp = new Tcp(ip, { defaults: options.tcp, finAckDelayed: true });
+    this.#tcp = new Tcp(ip, { defaults: options.tcp, finAckDelayed: true, onFault: (fault) => this.#pump.noteFault(fault) });
     this.#udp = new Udp(ip);
     const layers = { ip, tcp: this.#tcp, udp: this.#udp };
     this.#pump = new Pump(layers, options.clock ?? systemClock, (lost, netInterface, cause) => {

@@ -4,6 +4,7 @@
  * @module
  */
 import { ACK, FIN, type Segment, SYN } from "../wire/tcp.ts";
+import { controlAck } from "./controls.ts";
 import {
   detectLoss,
   DUP_THRESHOLD,
@@ -289,8 +290,5 @@ function recover(tcb: Tcb, acked: number, flightBefore: number, now: number): vo
   const limited = tcb.cwnd < tcb.ssthresh
     ? tcb.cwnd < 2 * flightBefore + tcb.sendMss
     : flightBefore + 3 * tcb.sendMss >= tcb.cwnd;
-  if (acked > 0 && limited) {
-    tcb.congestion.onAck(tcb, acked, now);
-    tcb.cwnd = Math.min(tcb.cwnd, 0x3fffffff);
-  }
+  if (acked > 0 && limited) controlAck(tcb, acked, now);
 }

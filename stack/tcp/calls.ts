@@ -21,7 +21,7 @@ export function sendBytes(tcb: Tcb, bytes: Uint8Array, offset: number, length: n
   if (n < length) tcb.sendBlocked = true;
   if (n === 0) return 0;
   const ring = tcb.sendRing;
-  const fits = ring.extend(n);
+  const fits = tcb.tcp.prunable.send(tcb, n);
   if (fits < n) {
     tcb.sendBlocked = true;
     tcb.tcp.starving.add(tcb, tcb.tcp.pool.used);
@@ -61,6 +61,7 @@ export function closeSocket(tcb: Tcb, lingerMs?: number): void {
   if (lingerMs === 0 || tcb.receiveRing.count > 0 || tcb.state === SYN_SENT) return tcb.abort();
   tcb.writeShut = true;
   if (tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT || tcb.state === SYN_RECEIVED) moveAfterFinQueued(tcb);
+  tcb.tcp.orphans.add(tcb);
   tcb.tcp.orphaned(tcb);
   tcb.tcp.mark(tcb);
 }

@@ -7,11 +7,18 @@
  * @module
  */
 
+/** Largest congestion window, and largest end of slow start, in bytes. */
+export const CWND_MAX = 0x3fffffff;
+export const SSTHRESH_MAX = 0x7fffffff;
+
 /** What a congestion control sees and sets of its connection. */
 export interface CongestionState {
-  /** Congestion window in bytes. */
+  /**
+   * Congestion window in bytes: a whole number from `sendMss`, below which nothing could be sent, to 2^30 - 1. What a module leaves
+   * outside of that is set to the nearer bound, and to `sendMss` what is no number.
+   */
   cwnd: number;
-  /** Slow start ends here, in bytes. */
+  /** Slow start ends here, in bytes; the same holds, up to 2^31 - 1. */
   ssthresh: number;
   /** Payload bytes of a full segment. */
   readonly sendMss: number;
@@ -27,7 +34,10 @@ export interface CongestionState {
   readonly sndNxt: number;
 }
 
-/** One congestion control of one connection. */
+/**
+ * One congestion control of one connection. It may change the state that it is given during the call, and not later. When one of
+ * its functions throws, the connection goes on with Reno.
+ */
 export interface CongestionControl {
   /** As `TcpInfo` shows it. */
   readonly name: string;

@@ -4,6 +4,7 @@
  * @module
  */
 import { ACK, CWR, ECE, type Segment, SYN } from "../wire/tcp.ts";
+import { controlLoss } from "./controls.ts";
 import { noteReduction } from "./undo.ts";
 import { OPEN, type Tcb } from "./tcb.ts";
 
@@ -54,7 +55,7 @@ export function ecnAcknowledged(tcb: Tcb, seg: Segment, now: number): void {
   // The sending TCP ... SHOULD NOT react to congestion indications more than once every window of data
   noteReduction(tcb);
   tcb.undoPossible = false;
-  tcb.ssthresh = tcb.congestion.onLoss(tcb, tcb.inFlight, now);
+  controlLoss(tcb, tcb.inFlight, now);
   tcb.cwnd = Math.max(tcb.ssthresh, tcb.sendMss);
   tcb.ecnPoint = tcb.sndNxt;
   tcb.ecnCwr = true;

@@ -5,6 +5,7 @@
  */
 import { ETIMEDOUT, OK } from "../codes.ts";
 import * as wire from "../wire/tcp.ts";
+import { stalled } from "./orphans.ts";
 import { output, retransmit, sendProbe, sendSegment } from "./output.ts";
 import { suspectBlackHole } from "./path_probe.ts";
 import { detectLoss, enterLoss, enterRecovery } from "./recovery.ts";
@@ -27,9 +28,17 @@ const ORPHAN_RETRIES = 8;
 const THIN_LINEAR_RETRIES = 6;
 const THIN_FRAMES = 4;
 
-/** The earliest deadline of a connection. */
+/** The earliest deadline of a connection, or Infinity. A deadline that is NaN takes no other along, as it would in `Math.min`. */
 export function earliest(tcb: Tcb): number {
-  return Math.min(tcb.rtoAt, tcb.persistAt, tcb.reorderAt, tcb.probeAt, tcb.delayedAckAt, tcb.keepAliveAt, tcb.waitAt);
+  let at = Infinity;
+  if (tcb.rtoAt < at) at = tcb.rtoAt;
+  if (tcb.persistAt < at) at = tcb.persistAt;
+  if (tcb.reorderAt < at) at = tcb.reorderAt;
+  if (tcb.probeAt < at) at = tcb.probeAt;
+  if (tcb.delayedAckAt < at) at = tcb.delayedAckAt;
+  if (tcb.keepAliveAt < at) at = tcb.keepAliveAt;
+  if (tcb.waitAt < at) at = tcb.waitAt;
+  return at;
 }
 
 /** Runs what is due. */
@@ -143,8 +152,12 @@ function persistTimeout(tcp: Tcp, tcb: Tcb, now: number): void {
   //= rfc9293#3.8.6.1
   // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP peer
   // MUST allow the connection to stay open (MUST-37).
+  //= rfc9293#3.8.6.1 type=exception reason=as Linux, a connection that nobody holds any more is reset when its peer has taken nothing for four minutes: no user is left who could give up, and its send buffer would be held for as long as the peer likes
+  // As long as the receiving TCP peer continues to send acknowledgments in response to the probe segments, the sending TCP peer
+  // MUST allow the connection to stay open (MUST-37).
   const patience = tcb.userTimeoutMs > 0 && now - tcb.silentSince >= tcb.userTimeoutMs;
-  if (patience || tcb.probes >= (tcb.orphan ? ORPHAN_RETRIES : RETRIES)) return tcp.fail(tcb, ETIMEDOUT);
+  if (tcb.orphan && (patience || tcb.probes >= ORPHAN_RETRIES || stalled(tcb, now))) return tcp.abort(tcb, ETIMEDOUT);
+  if (patience || tcb.probes >= RETRIES) return tcp.fail(tcb, ETIMEDOUT);
   tcb.probes++;
   sendProbe(tcp, tcb, now);
   //= rfc9293#3.8.6.1

@@ -57,8 +57,10 @@ export function segmentArrives(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): v
 function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): boolean {
   const { flags } = seg;
   if (tcb.timestamps && (flags & wire.RST) === 0) {
-    if (!seg.hasTimestamps) {
+    if (!seg.hasTimestamps && (flags & wire.SYN) === 0) {
       //= rfc7323#3.2
+      // If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment.
+      //= rfc7323#3.2 type=exception reason=a SYN is not dropped for it: RFC 5961 4.2 wants a challenge ACK whatever else it carries, so that a peer that has restarted without timestamps can reset what is left of its old connection
       // If a non-<RST> segment is received without a TSopt, a TCP SHOULD silently drop the segment.
       tcp.statistics.pawsDropped++;
       return false;
@@ -67,7 +69,7 @@ function sequenceAcceptable(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): bool
     // R1) If there is a Timestamps option in the arriving segment, SEG.TSval < TS.Recent, TS.Recent is valid (see later
     // discussion), and if the RST bit is not set, then treat the arriving segment as not acceptable: Send an acknowledgment in
     // reply … and drop the segment.
-    if (((seg.tsVal - tcb.tsRecent) | 0) < 0 && now - tcb.tsRecentAt < PAWS_AGE_MS) {
+    if (seg.hasTimestamps && ((seg.tsVal - tcb.tsRecent) | 0) < 0 && now - tcb.tsRecentAt < PAWS_AGE_MS) {
       tcp.statistics.pawsDropped++;
       tcp.duplicateAck(tcb, seg, now);
       return false;
@@ -188,6 +190,10 @@ function finArrives(tcp: Tcp, tcb: Tcb, now: number): void {
   tcb.finReceived = true;
   const filled = tcb.finEarly;
   tcb.finEarly = false;
+  if (tcb.ranges !== null) {
+    tcp.releaseRanges(tcb);
+    if (tcb.receiveQueued === 0) tcb.receiveRing.free();
+  }
   tcb.raise(EVENT_READABLE);
   if (tcb.state === ESTABLISHED && tcp.finAckDelayed && !filled) acknowledgeSoon(tcp, tcb, now);
   else tcp.acknowledgeNow(tcb);

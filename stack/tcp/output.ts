@@ -16,6 +16,7 @@ import type { Tcp } from "./tcp.ts";
 import { CLOSE_WAIT, CLOSED, CLOSING, ESTABLISHED, FIN_WAIT_1, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from "./types.ts";
 import { windowField } from "./window.ts";
 import { initialWindow } from "./congestion.ts";
+import { controlIdle } from "./controls.ts";
 import { ECT0 } from "./ecn.ts";
 import { sendSyn } from "./handshake.ts";
 import { probeWanted, sendMtuProbe } from "./path_probe.ts";
@@ -116,7 +117,7 @@ function restartAfterIdle(tcb: Tcb, now: number): void {
   // exceeding the retransmission timeout.
   if (tcb.sndNxt !== tcb.sndUna || now - tcb.lastSentAt <= currentRto(tcb)) return;
   tcb.cwnd = Math.min(tcb.cwnd, initialWindow(tcb.sendMss));
-  tcb.congestion.onIdle?.(tcb, now);
+  controlIdle(tcb, now);
 }
 
 /** Sends data that was not sent before, and the FIN behind it. */
@@ -307,7 +308,10 @@ export function sendProbe(tcp: Tcp, tcb: Tcb, now: number): void {
   if (sent !== null && sent.length > 0) {
     const start = sent.start(0);
     const fin = ((sent.end(0) - start) | 0) === 1 && (sent.flags(0) & HAS_FIN) !== 0;
-    sendSegment(tcp, tcb, start, fin ? 0 : 1, fin ? wire.ACK | wire.FIN : wire.ACK, now);
+    if (sendSegment(tcp, tcb, start, fin ? 0 : 1, fin ? wire.ACK | wire.FIN : wire.ACK, now) === EAGAIN) return;
+    // Sent again, though only its first byte: no round trip can be told from it any more (Karn's algorithm).
+    sent.setFlags(0, sent.flags(0) | RETRANSMITTED);
+    sent.setTime(0, tcp.nowUs);
     return;
   }
   const data = tcb.unsent > 0 ? 1 : 0;

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { controlLoss, controlTimeout } from "./controls.ts";
 import type { SentQueue } from "./sent.ts";
 import { LOST, RETRANSMITTED, SACKED } from "./sent.ts";
 import type { Tcb } from "./tcb.ts";
@@ -109,7 +110,7 @@ export function enterRecovery(tcb: Tcb, now: number): void {
   tcb.recoverPoint = tcb.sndNxt;
   //= rfc5681#3.2
   // When [RFC3042] is in use, additional data sent in limited transmit MUST NOT be included in this calculation.
-  tcb.ssthresh = tcb.congestion.onLoss(tcb, Math.min(flight, tcb.cwnd), now);
+  controlLoss(tcb, Math.min(flight, tcb.cwnd), now);
   tcb.recoverFlight = Math.max(flight, tcb.sendMss);
   tcb.prrDelivered = tcb.prrOut = 0;
   tcb.fastRecoveries++;
@@ -154,7 +155,7 @@ export function enterLoss(tcb: Tcb, now: number): void {
   if (tcb.recovery !== LOSS || ((tcb.sndUna - tcb.recoverPoint) | 0) >= 0) {
     // RFC 5681 3.1: ssthresh is set once for a segment that is retransmitted again and again. In recovery FlightSize holds what
     // the peer has reported too: the window is the better measure, and lowers it a second time (RFC 5681 4.3).
-    tcb.ssthresh = tcb.congestion.onTimeout(tcb, Math.min((tcb.sndNxt - tcb.sndUna) | 0, tcb.cwnd), now);
+    controlTimeout(tcb, Math.min((tcb.sndNxt - tcb.sndUna) | 0, tcb.cwnd), now);
   }
   tcb.tlpActive = false;
   tcb.recovery = LOSS;

@@ -14,6 +14,11 @@ const LARGEST_SHIFT = 26; // 64 MiB
 /** Up to so many bytes `copyBytes` needs no view. */
 const BY_BYTE_MAX = 48;
 
+/** Of the least memory that `size` bytes need. */
+function shiftFor(size: number): number {
+  return Math.max(SMALLEST_SHIFT, 32 - Math.clz32(size - 1));
+}
+
 /** Memory in powers of two, with a limit on all that is handed out. */
 export class RingPool {
   /** Bytes handed out. */
@@ -25,19 +30,36 @@ export class RingPool {
   /**
    * @param limit bytes handed out at the most, all connections together
    * @param keep bytes kept at the most when they came back
+   * @param reserved bytes of `limit` that only pieces of the smallest size are made of
    */
-  constructor(readonly limit: number, readonly keep: number) {}
+  constructor(readonly limit: number, readonly keep: number, readonly reserved: number = 0) {}
 
   /** Memory of at least `size` bytes, or null when the limit is reached. */
   acquire(size: number): FrameMemory | null {
-    const shift = Math.max(SMALLEST_SHIFT, 32 - Math.clz32(size - 1));
+    const shift = shiftFor(size);
     const bytes = 2 ** shift;
-    if (shift > LARGEST_SHIFT || this.used + bytes > this.limit) return null;
+    const limit = shift === SMALLEST_SHIFT ? this.limit : this.limit - this.reserved;
+    if (shift > LARGEST_SHIFT || this.used + bytes > limit) return null;
+    return this.#take(shift);
+  }
+
+  #take(shift: number): FrameMemory {
+    const bytes = 2 ** shift;
     this.used += bytes;
     const memory = this.#free[shift].pop();
     if (memory === undefined) return new FrameMemory(bytes);
     this.#kept -= bytes;
     return memory;
+  }
+
+  /** True if `size` bytes need less memory than that. */
+  saves(memory: FrameMemory, size: number): boolean {
+    return memory.bytes.length > 2 ** shiftFor(size);
+  }
+
+  /** Memory of at least `size` bytes in place of more, whatever the limit: there is less handed out then. */
+  acquireLess(size: number): FrameMemory {
+    return this.#take(shiftFor(size));
   }
 
   release(memory: FrameMemory): void {
@@ -72,6 +94,13 @@ export class ByteRing {
     let memory = old === null ? this.pool.acquire(this.#peak) : this.pool.acquire(size);
     if (memory === null && old === null) memory = this.pool.acquire(size);
     if (memory === null) return false;
+    this.#move(memory, used);
+    return true;
+  }
+
+  /** The first `used` bytes go to other memory. */
+  #move(memory: FrameMemory, used: number): void {
+    const old = this.memory;
     if (old !== null) {
       const first = Math.min(used, old.bytes.length - this.head);
       memory.bytes.set(old.bytes.subarray(this.head, this.head + first), 0);
@@ -80,7 +109,18 @@ export class ByteRing {
     }
     this.memory = memory;
     this.head = 0;
-    return true;
+  }
+
+  /** True if `trim` gives memory back. */
+  get trims(): boolean {
+    return this.memory !== null && (this.count === 0 || this.pool.saves(this.memory, this.count));
+  }
+
+  /** Forgets what waits beyond `count`, and gives back the memory that was for it. */
+  trim(): void {
+    this.#peak = this.count;
+    if (this.count === 0) this.free();
+    else if (this.trims) this.#move(this.pool.acquireLess(this.count), this.count);
   }
 
   /** Makes room for `n` bytes behind `count`, or for fewer when memory is short: how many. Not while bytes wait beyond `count`. */

@@ -5,7 +5,8 @@
  */
 import { EINVAL, OK } from "../codes.ts";
 import { wrongTcpOption } from "./check_options.ts";
-import { congestionControl } from "./controls.ts";
+import type { CongestionControl } from "./congestion.ts";
+import { congestionControl, ownControl } from "./controls.ts";
 import { updateSendMss } from "./handshake.ts";
 import type { Tcb } from "./tcb.ts";
 import type { TcpOptions } from "./types.ts";
@@ -34,6 +35,13 @@ export function mergedOptions(before: TcpOptions, options: TcpOptions): TcpOptio
 export function setTcpOptions(tcb: Tcb, options: TcpOptions): number {
   if (wrongTcpOption(options) !== null) return EINVAL;
   if (tcb.state !== CLOSED && OF_THE_SYN.some((name) => options[name] !== undefined)) return EINVAL;
+  let own: CongestionControl | null;
+  try {
+    own = ownControl(options.congestionControl);
+  } catch (fault) {
+    tcb.tcp.controlFault(fault);
+    return EINVAL;
+  }
   tcb.options = mergedOptions(tcb.options, options);
   const { keepAlive, keepAliveIdleMs, keepAliveIntervalMs, keepAliveCount } = options;
   if (options.noDelay !== undefined) tcb.setNoDelay(options.noDelay);
@@ -47,6 +55,6 @@ export function setTcpOptions(tcb: Tcb, options: TcpOptions): number {
   tcb.sendLimit = Math.min(tcb.sendLimit, tcb.sendBufferMax);
   tcb.receiveLimit = Math.min(tcb.receiveLimit, tcb.receiveBufferMax);
   if (options.maxSegmentSize !== undefined) updateSendMss(tcb);
-  if (options.congestionControl !== undefined) tcb.congestion = congestionControl(options.congestionControl);
+  if (options.congestionControl !== undefined) tcb.congestion = own ?? congestionControl(tcb.tcp, options.congestionControl);
   return OK;
 }

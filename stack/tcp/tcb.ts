@@ -8,8 +8,9 @@
  */
 import { ECONNABORTED, EINVAL, ENOTCONN, OK } from "../codes.ts";
 import type { Path } from "../ip/types.ts";
+import { wrongTcpOption } from "./check_options.ts";
 import { closeSocket, receiveBytes, sendBytes } from "./calls.ts";
-import type { CongestionControl, CongestionState } from "./congestion.ts";
+import { type CongestionControl, type CongestionState, SSTHRESH_MAX } from "./congestion.ts";
 import { congestionControl } from "./controls.ts";
 import { tcpInfo } from "./info.ts";
 import type { Listener } from "./listener.ts";
@@ -101,6 +102,10 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   drsAt = 0;
   drsRttMs = 0;
 
+  /** In `Tcp.prunable`, behind the one and in front of the other. */
+  prunable = false;
+  prunedAfter: Tcb | null = null;
+  prunedBefore: Tcb | null = null;
   /** When it last received, as `ReceiveShare` counts. */
   receiveEpoch = -1;
 
@@ -133,7 +138,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
 
   // Congestion and loss.
   cwnd = 0;
-  ssthresh = 0x7fffffff;
+  ssthresh = SSTHRESH_MAX;
   #congestion: CongestionControl | null = null;
   recovery = OPEN;
   recoverPoint = 0;
@@ -208,7 +213,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   waitAt = Infinity;
   probes = 0;
   keepAliveProbes = 0;
-  /** When TIME-WAIT began. */
+  /** When TIME-WAIT began; before it, when it was let go of. */
   waitSince = 0;
   lastReceivedAt = 0;
   /** When a SYN or data was sent last. */
@@ -250,15 +255,13 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     this.keepAliveIntervalMs = options.keepAliveIntervalMs ?? 75_000;
     this.keepAliveCount = options.keepAliveCount ?? 9;
     this.userTimeoutMs = options.userTimeoutMs ?? 0;
-    // The user's own function may throw: that is the caller's, not a frame's.
-    if (typeof options.congestionControl === "function") this.#congestion = options.congestionControl();
     this.sendLimit = Math.min(SEND_BUFFER_FIRST, this.sendBufferMax);
     this.receiveLimit = Math.min(RECEIVE_BUFFER_FIRST, this.receiveBufferMax);
   }
 
   /** Made when it is first needed: a connection that never sent anything has none. */
   get congestion(): CongestionControl {
-    return this.#congestion ??= congestionControl(this.options.congestionControl);
+    return this.#congestion ??= congestionControl(this.tcp, this.options.congestionControl);
   }
 
   set congestion(congestion: CongestionControl) {
@@ -328,6 +331,7 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
   shutdownRead(): number {
     if (this.state === CLOSED) return ENOTCONN;
     this.readShut = true;
+    this.tcp.prunable.remove(this);
     this.receiveRing.free(); // the ranges stay: what SACK reported must not be asked for again (RFC 2018 section 8)
     return OK;
   }
@@ -347,13 +351,17 @@ export class Tcb implements TcpSocket, Timed, CongestionState {
     if (on) this.tcp.mark(this);
   }
 
-  setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void {
+  /** `EINVAL`, and nothing changed, when a number is out of the range that the options have. */
+  setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): number {
+    const numbers = { keepAliveIdleMs: idleMs, keepAliveIntervalMs: intervalMs, keepAliveCount: count };
+    if (wrongTcpOption(numbers) !== null) return EINVAL;
     this.keepAlive = on;
     if (idleMs !== undefined) this.keepAliveIdleMs = idleMs;
     if (intervalMs !== undefined) this.keepAliveIntervalMs = intervalMs;
     if (count !== undefined) this.keepAliveCount = count;
     this.keepAliveAt = Infinity;
     if (on && this.state >= ESTABLISHED && this.state !== TIME_WAIT) this.tcp.armKeepAlive(this);
+    return OK;
   }
 
   setUserTimeout(ms: number): number {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EADDRINUSE, EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINVAL, ENETUNREACH, ENOBUFS, OK } from "../codes.ts";
+import { EADDRNOTAVAIL, EAGAIN, ECONNABORTED, EINVAL, OK } from "../codes.ts";
 import { type FrameMemory, NO_MEMORY, RX_CHECKSUM_PARTIAL, RX_CHECKSUM_VALID } from "../device.ts";
 import {
   ANY,
@@ -20,18 +20,21 @@ import { empty } from "../wire/copy.ts";
 import { finish, sum } from "../wire/checksum.ts";
 import * as wire from "../wire/tcp.ts";
 import { Segment } from "../wire/tcp.ts";
+import { activeOpen } from "./active.ts";
 import { challenge } from "./challenge.ts";
 import { earliest, expire, reschedule } from "./expire.ts";
 import { FastOpenCache, fastOpenProved } from "./fast_open.ts";
 import { updateSendMss, windowShift } from "./handshake.ts";
 import { packetError } from "./icmp_error.ts";
 import { segmentArrives } from "./input.ts";
-import { DEFAULT_LIMITS, type TcpLimits } from "./limits.ts";
+import { DEFAULT_LIMITS, type TcpConfig, type TcpLimits } from "./limits.ts";
 import { Listener } from "./listener.ts";
 import { ListenerTable } from "./listeners.ts";
+import { Orphans } from "./orphans.ts";
 import { output } from "./output.ts";
 import { noConnection } from "./passive.ts";
 import { PortAllocator } from "./ports.ts";
+import { Prunable } from "./prune.ts";
 import { sendReset } from "./reset.ts";
 import { RingPool } from "./ring.ts";
 import { Secret } from "./secret.ts";
@@ -62,18 +65,6 @@ import {
   TIME_WAIT,
 } from "./types.ts";
 
-/** How a TCP is made. */
-export interface TcpConfig {
-  /** Options of every connection that does not say otherwise. */
-  defaults?: TcpOptions;
-  limits?: Partial<TcpLimits>;
-  /**
-   * Delay the acknowledgment of a peer's FIN like that of text: whoever reads the end mostly closes at once, and our FIN carries
-   * it. Default false: at once.
-   */
-  finAckDelayed?: boolean;
-}
-
 export class Tcp implements TcpLayer, Transport {
   readonly ready: (TcpSocket | TcpListenSocket)[] = [];
   readonly statistics: TcpStatistics = noStatistics();
@@ -87,30 +78,35 @@ export class Tcp implements TcpLayer, Transport {
   readonly share: ReceiveShare = new ReceiveShare();
   readonly spares: Spares = new Spares();
   readonly starving: Starving = new Starving();
+  readonly prunable: Prunable = new Prunable(this);
+  readonly orphans: Orphans = new Orphans(this);
   /** Time of the present call: milliseconds, and microseconds as a wrapping int32. */
   now = 0;
   nowUs = 0;
   /** Holds the frame that is being processed. */
   frame: FrameMemory = NO_MEMORY;
   readonly finAckDelayed: boolean;
-  readonly #defaults: TcpOptions;
+  readonly defaults: TcpOptions;
+  readonly #onFault: TcpConfig["onFault"];
   readonly #segment = new Segment();
   readonly listeners: ListenerTable = new ListenerTable();
   intercept: TcpLayer["intercept"] = null;
   readonly #timers = new TimerHeap<Tcb>();
-  readonly #ports: PortAllocator;
-  readonly #timeWaits = new TimeWaits(this);
+  readonly ports: PortAllocator;
+  readonly timeWaits: TimeWaits = new TimeWaits(this);
   #dirty: Tcb[] = [];
   #flushing: Tcb[] = [];
 
   constructor(readonly ip: IpLayer, config: TcpConfig = {}) {
     this.limits = { ...DEFAULT_LIMITS, ...config.limits };
-    this.#defaults = config.defaults ?? {};
+    this.defaults = config.defaults ?? {};
+    this.#onFault = config.onFault;
     this.finAckDelayed = config.finAckDelayed === true;
-    this.pool = new RingPool(this.limits.memoryMax, this.limits.memoryKept);
+    const { memoryMax, memoryKept, memoryReserved } = this.limits;
+    this.pool = new RingPool(memoryMax, memoryKept, Math.min(memoryReserved, Math.floor(memoryMax / 8)));
     this.secret = new Secret(() => ip.random32());
     this.table = new ConnectionTable(ip.random32() | 0);
-    this.#ports = new PortAllocator(this.secret, () => ip.random32());
+    this.ports = new PortAllocator(this.secret, () => ip.random32());
     ip.register(PROTO_TCP, this);
   }
 
@@ -123,9 +119,9 @@ export class Tcp implements TcpLayer, Transport {
   listen(localKey: number, port: number, backlog: number, options: TcpOptions = {}): Listener | number {
     if (!(port >= 0 && port <= 65535) || !(backlog >= 1)) return EINVAL;
     if (localKey !== ANY && !this.ip.isLocal(localKey)) return EADDRNOTAVAIL;
-    const chosen = this.listeners.choose(localKey, port, this.#ports);
+    const chosen = this.listeners.choose(localKey, port, this.ports);
     if (chosen < 0) return chosen;
-    const merged = { ...this.#defaults, ...options };
+    const merged = { ...this.defaults, ...options };
     const listener = new Listener(this, localKey, chosen, Math.min(backlog, this.limits.backlogMax), merged);
     this.listeners.add(listener);
     this.statistics.listeners++;
@@ -146,43 +142,18 @@ export class Tcp implements TcpLayer, Transport {
     options: TcpOptions = {},
   ): Tcb | number {
     this.#at(now);
-    const portsFit = localPort >= 0 && localPort <= 65535 && remotePort >= 1 && remotePort <= 65535;
-    if (!portsFit || remoteKey === ANY) return EINVAL;
-    if (this.table.size >= this.limits.connectionsMax) return this.#full();
-    const path = this.ip.path(localKey, remoteKey);
-    if (typeof path === "number") return path;
-    //= rfc9293#3.9.2.3
-    // A TCP implementation MUST reject as an error a local OPEN call for an invalid remote IP address (e.g., a broadcast or multicast address)
-    if ((path.cast ?? CAST_UNICAST) !== CAST_UNICAST) return ENETUNREACH;
-    const free = (p: number) => this.#timeWaits.reusable(this.table.get(path.localKey, p, remoteKey, remotePort));
-    const port = localPort === 0 ? this.#ports.forPeer(path.localKey, remoteKey, remotePort, free) : localPort;
-    if (port < 0) return EADDRNOTAVAIL;
-    if (!free(port)) return EADDRINUSE;
-    const tcb = this.make(path, path.localKey, port, remoteKey, remotePort, { ...this.#defaults, ...options });
-    tcb.state = SYN_SENT;
-    tcb.sndUna = tcb.iss;
-    tcb.sndNxt = (tcb.iss + 1) | 0;
-    tcb.silentSince = now;
-    tcb.synNow = true;
-    this.statistics.activeOpens++;
-    this.mark(tcb);
-    return tcb;
-  }
-
-  #full(): number {
-    this.statistics.tableFull++;
-    return ENOBUFS;
+    return activeOpen(this, localKey, localPort, remoteKey, remotePort, options);
   }
 
   /** A connection in the table, with its initial sequence number; it takes the place of one in TIME-WAIT. */
   make(path: Path, localKey: number, localPort: number, remoteKey: number, remotePort: number, options: TcpOptions): Tcb {
     const old = this.table.get(localKey, localPort, remoteKey, remotePort);
-    if (old !== null) this.#timeWaits.succeed(old);
+    if (old !== null) this.timeWaits.succeed(old);
     const tcb = new Tcb(this, path, localKey, localPort, remoteKey, remotePort, options);
     //= rfc6528#3
     // ISN = M + F(localip, localport, remoteip, remoteport, secretkey), M the 4 microsecond timer
     tcb.iss = (this.secret.hash(localKey, remoteKey, (localPort << 16) | remotePort, 1) + Math.floor(this.now * 250)) | 0;
-    this.#timeWaits.raiseIss(tcb);
+    this.timeWaits.raiseIss(tcb);
     tcb.tsOffset = this.timestampOffset(localKey, remoteKey);
     tcb.rcvWndShift = windowShift(tcb.receiveBufferMax);
     this.table.add(tcb);
@@ -227,7 +198,7 @@ export class Tcp implements TcpLayer, Transport {
 
   #renews(tcb: Tcb, seg: Segment): boolean {
     const listener = this.intercept !== null || this.listeners.find(tcb.localKey, tcb.localPort) !== null;
-    return listener && this.#timeWaits.renewedBy(tcb, seg);
+    return listener && this.timeWaits.renewedBy(tcb, seg);
   }
 
   error(error: PacketError, now: number): boolean {
@@ -272,8 +243,7 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   schedule(tcb: Tcb): void {
-    const at = earliest(tcb);
-    if (at !== Infinity) this.#timers.schedule(tcb, at);
+    this.#timers.schedule(tcb, earliest(tcb));
   }
 
   renewPath(tcb: Tcb): void {
@@ -300,13 +270,13 @@ export class Tcp implements TcpLayer, Transport {
   }
 
   enterTimeWait(tcb: Tcb, now: number): void {
-    this.#timeWaits.enter(tcb, now);
+    this.timeWaits.enter(tcb, now);
   }
 
   /** Ends the connection without a word to the peer. `code` 0 for a normal end. */
   fail(tcb: Tcb, code: number): void {
     if (tcb.state === CLOSED) return;
-    if (tcb.state === TIME_WAIT) this.#timeWaits.leave(tcb);
+    if (tcb.state === TIME_WAIT) this.timeWaits.leave(tcb);
     else if (code !== OK && tcb.state <= 3) this.statistics.failedAttempts++;
     tcb.state = CLOSED;
     tcb.error = code;
@@ -318,6 +288,7 @@ export class Tcp implements TcpLayer, Transport {
     tcb.sent = null;
     this.releaseRanges(tcb);
     this.starving.forget(tcb);
+    this.orphans.delete(tcb);
     // What the peer sent before it reset the connection is thrown away, as Linux does; after a normal end it can still be read.
     if (code !== OK || tcb.orphan || tcb.receiveQueued === 0) tcb.receiveRing.free();
     if (tcb.fastOpenPending !== null) fastOpenProved(tcb);
@@ -335,9 +306,16 @@ export class Tcp implements TcpLayer, Transport {
     this.fail(tcb, code);
   }
 
+  /** A user's congestion control threw, or its maker did, or that made none; the connection goes on with one of ours. */
+  controlFault(fault: unknown): void {
+    this.statistics.controlFaults++;
+    this.#onFault?.(fault);
+  }
+
   releaseRanges(tcb: Tcb): void {
     if (tcb.ranges !== null) this.spares.returnRanges(tcb.ranges);
     tcb.ranges = null;
+    this.prunable.remove(tcb);
   }
 
   // ---- What the shell calls.

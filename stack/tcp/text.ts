@@ -43,21 +43,36 @@ export function acceptText(tcp: Tcp, tcb: Tcb, seg: Segment, now: number): void 
       return;
     }
   }
+  if (tcb.finEarly && ((seq + length - tcb.finSeq) | 0) > 0) {
+    length = Math.max(0, (tcb.finSeq - seq) | 0); // the peer said that its stream ends there
+    seg.flags &= ~FIN;
+    tcb.ackNow = true;
+    tcp.mark(tcb);
+    if (length === 0) {
+      tcp.statistics.outOfWindow++;
+      return;
+    }
+  }
   if (seq === tcb.rcvNxt) inOrder(tcp, tcb, seg, offset, length, now);
   else outOfOrder(tcp, tcb, seg, seq, offset, length);
 }
 
 function inOrder(tcp: Tcp, tcb: Tcb, seg: Segment, offset: number, length: number, now: number): void {
   const ring = tcb.receiveRing;
-  let arrived = length;
   if (!tcb.readShut) {
-    if (!ring.reserve(ring.count + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
+    const room = tcp.prunable.receive(tcb, length, ring.count + held(tcb));
+    if (room < length) refuse(tcp, tcb, seg);
+    if (room === 0) return;
+    length = room;
     ring.placeFrame(ring.count, tcp.frame, offset, length);
   }
+  let arrived = length;
   tcb.rcvNxt = (tcb.rcvNxt + length) | 0;
   const { ranges } = tcb;
-  if (ranges !== null && ranges.length > 0) {
-    const end = ranges.advance(tcb.rcvNxt);
+  // Behind a FIN there is nothing: what came for there is forgotten when the FIN is taken (Linux, tcp_fin).
+  if (ranges !== null && ranges.length > 0 && (seg.flags & FIN) === 0) {
+    let end = ranges.advance(tcb.rcvNxt);
+    if (tcb.finEarly && ((end - tcb.finSeq) | 0) > 0) end = tcb.finSeq;
     arrived += (end - tcb.rcvNxt) | 0;
     tcb.rcvNxt = end;
     //= rfc5681#4.2
@@ -108,14 +123,21 @@ function outOfOrder(tcp: Tcp, tcb: Tcb, seg: Segment, seq: number, offset: numbe
   const at = ring.count + ((seq - tcb.rcvNxt) | 0);
   if (!tcb.readShut && !ring.reserve(at + length, ring.count + held(tcb))) return refuse(tcp, tcb, seg);
   if (ranges.add(seq, end) < 0) return refuse(tcp, tcb, seg);
-  if (!tcb.readShut) ring.placeFrame(at, tcp.frame, offset, length);
-  if ((seg.flags & FIN) !== 0) {
-    tcb.finEarly = true;
-    tcb.finSeq = end;
+  if (!tcb.readShut) {
+    ring.placeFrame(at, tcp.frame, offset, length);
+    tcp.prunable.add(tcb);
   }
+  if ((seg.flags & FIN) !== 0) noteFin(tcb, end);
 }
 
-/** No memory, or too many holes: as if the segment had been lost on the way. */
+/** A FIN is ahead of what is in order. Of several, which no honest peer sends, the first in the order of numbers counts. */
+function noteFin(tcb: Tcb, seq: number): void {
+  if (tcb.finEarly && ((seq - tcb.finSeq) | 0) >= 0) return;
+  tcb.finEarly = true;
+  tcb.finSeq = seq;
+}
+
+/** No memory, or too many holes: as if the segment, or the rest of it, had been lost on the way. */
 function refuse(tcp: Tcp, tcb: Tcb, seg: Segment): void {
   tcp.statistics.outOfOrderDropped++;
   seg.flags &= ~FIN;
@@ -128,10 +150,7 @@ export function finAcceptable(tcb: Tcb, seg: Segment): boolean {
   if ((seg.flags & FIN) !== 0) {
     const at = (seg.seq + seg.textLength) | 0;
     if (at === tcb.rcvNxt) return true;
-    if (((at - tcb.rcvNxt) | 0) > 0 && ((at - tcb.rcvEdge) | 0) <= 0) {
-      tcb.finEarly = true;
-      tcb.finSeq = at;
-    }
+    if (((at - tcb.rcvNxt) | 0) > 0 && ((at - tcb.rcvEdge) | 0) <= 0) noteFin(tcb, at);
   }
   return tcb.finEarly && tcb.finSeq === tcb.rcvNxt;
 }

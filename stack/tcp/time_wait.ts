@@ -37,6 +37,7 @@ export class TimeWaits {
       this.#waiting.add(tcb);
       tcp.statistics.timeWait++;
       tcb.sendRing.free();
+      tcp.orphans.delete(tcb);
       tcb.raise(EVENT_CLOSED);
     }
     tcb.rtoAt =

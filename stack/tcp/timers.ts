@@ -25,8 +25,9 @@ export class TimerHeap<T extends Timed> {
     return this.#heap.length === 0 ? Infinity : this.#heap[0].timerAt;
   }
 
-  /** Sees to it that `item` comes up at `at` or before. */
+  /** Sees to it that `item` comes up at `at` or before. What is no deadline is none: NaN would put the heap out of order for all. */
   schedule(item: T, at: number): void {
+    if (!(at < Infinity)) return;
     if (item.timerIndex < 0) {
       item.timerAt = at;
       item.timerIndex = this.#heap.push(item) - 1;

@@ -6,6 +6,7 @@
  */
 import { EAGAIN } from "../codes.ts";
 import { ACK, PSH } from "../wire/tcp.ts";
+import { controlLoss } from "./controls.ts";
 import { recordSent, retransmit, sendSegment } from "./output.ts";
 import { currentRto } from "./rtt.ts";
 import { OPEN, type Tcb } from "./tcb.ts";
@@ -85,6 +86,6 @@ export function probeAcknowledged(tcb: Tcb, duplicate: boolean, now: number): vo
   // If the TLP sender does not receive such an indication, then it MUST assume that the original data segment, the TLP
   // retransmission, or a corresponding ACK was lost for congestion control purposes. … The sender then SHOULD invoke a congestion
   // control response equivalent to a fast recovery.
-  tcb.ssthresh = tcb.congestion.onLoss(tcb, tcb.inFlight, now);
+  controlLoss(tcb, tcb.inFlight, now);
   tcb.cwnd = Math.max(tcb.ssthresh, tcb.sendMss);
 }

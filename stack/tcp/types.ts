@@ -94,7 +94,7 @@ export interface TcpOptions {
   ecn?: boolean | "accept";
   /** Fast Open (RFC 7413): a listener gives out cookies and takes data in SYNs; a connection puts what is sent first into its SYN. */
   fastOpen?: boolean;
-  /** "cubic" (default), "reno", or a maker of a module of your own: one call a connection. */
+  /** "cubic" (default), "reno", or a maker of a module of your own: at most one call a connection. */
   congestionControl?: "cubic" | "reno" | (() => CongestionControl);
   /** TTL and DSCP of what is sent. Default 64 and 0. */
   ttl?: number;
@@ -225,6 +225,7 @@ export interface TcpSocket {
   /** Resets at once. */
   abort(): void;
   setNoDelay(on: boolean): void;
+  /** Numbers out of the range of `TcpOptions` change nothing. */
   setKeepAlive(on: boolean, idleMs?: number, intervalMs?: number, count?: number): void;
   setUserTimeout(ms: number): void;
   /** Changes what is given. `EINVAL` with nothing changed: out of range, or settled by the SYN already. */
@@ -310,6 +311,8 @@ export interface TcpStatistics {
   outOfOrder: number;
   /** Out-of-order segments that there was no room for. */
   outOfOrderDropped: number;
+  /** Times that a connection's out-of-order data was dropped again, to make room for data in order. */
+  outOfOrderPruned: number;
   /** Segments that had come before. */
   duplicateSegments: number;
   /** Retransmission time-outs. */
@@ -336,6 +339,10 @@ export interface TcpStatistics {
   timeWaitReused: number;
   /** TIME-WAITs ended early because there were too many. */
   timeWaitOverflow: number;
+  /** Connections that nobody held any more, reset because there were too many. */
+  orphanOverflow: number;
+  /** Congestion controls of users that failed: replaced by one of ours. */
+  controlFaults: number;
   /** Connections refused because the table was full. */
   tableFull: number;
   /** Gauges. */

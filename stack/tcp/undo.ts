@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { controlUndo } from "./controls.ts";
 import { LOST, type SentQueue } from "./sent.ts";
 import { OPEN, type Tcb } from "./tcb.ts";
 
@@ -49,7 +50,7 @@ export function undoIfSpurious(tcb: Tcb, hasEcho: boolean, echo: number, origina
   tcb.lostBytes = 0;
   tcb.spuriousRecoveries++;
   tcb.tcp.statistics.spuriousRecoveries++;
-  tcb.congestion.onUndo?.(tcb, tcb.tcp.now);
+  controlUndo(tcb, tcb.tcp.now);
   return true;
 }
 

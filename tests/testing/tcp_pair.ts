@@ -6,7 +6,8 @@
  */
 import { FrameMemory, RX_CHECKSUM_PARTIAL, TxFrame } from "../../stack/device.ts";
 import type { IpLayer, Packet, Path, SendOptions, Transport } from "../../stack/ip/types.ts";
-import { Tcp, type TcpConfig } from "../../stack/tcp/tcp.ts";
+import type { TcpConfig } from "../../stack/tcp/limits.ts";
+import { Tcp } from "../../stack/tcp/tcp.ts";
 import type { Tcb } from "../../stack/tcp/tcb.ts";
 import type { Listener } from "../../stack/tcp/listener.ts";
 import { fold, sum } from "../../stack/wire/checksum.ts";

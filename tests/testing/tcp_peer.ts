@@ -6,7 +6,8 @@
  */
 import type { Listener } from "../../stack/tcp/listener.ts";
 import type { Tcb } from "../../stack/tcp/tcb.ts";
-import type { Tcp, TcpConfig } from "../../stack/tcp/tcp.ts";
+import type { TcpConfig } from "../../stack/tcp/limits.ts";
+import type { Tcp } from "../../stack/tcp/tcp.ts";
 import { bytesOf, tcp as segment, u16, u32 } from "./frames.ts";
 import { type LinkOptions, TcpPair } from "./tcp_pair.ts";
 

@@ -199,6 +199,24 @@ Deno.test("half-open discovery: a SYN for a connection that only one end knows l
   }
 });
 
+Deno.test("a SYN without timestamps into a connection that has them is challenged too, wherever it lies", () => {
+  //= rfc5961#4.2 type=test
+  // If the SYN bit is set, irrespective of the sequence number, TCP MUST send an ACK (also referred to as challenge ACK)
+  // to the remote peer
+  for (const seq of [0, 1, 500, 5000, -5000, 1 << 30]) {
+    const peer = Peer.accepted({ syn: [...mss(1460), ...stamps(1000, 0)] });
+    const [ack] = peer.send({ flags: "S", seq, options: mss(1460) });
+    assertEquals([ack?.flags, ack?.seq, ack?.ack, peer.tcb.state], ["A", 1, 1, ESTABLISHED], `${seq}`);
+    assertEquals(peer.host.statistics.challengeAcks, 1);
+    assertEquals(peer.send({ flags: "A", seq: 1, data: 5, options: [] }), []); // anything else is dropped
+  }
+  // While the connection opens, the SYN again is answered with the SYN-ACK again.
+  const opening = new Peer();
+  opening.host.listen(0, 80, 4);
+  opening.send({ flags: "S", seq: 0, ack: 0, options: [...mss(1460), ...stamps(1000, 0)] });
+  assertEquals(opening.send({ flags: "S", seq: 0, ack: 0, options: mss(1460) }).map((s) => s.flags), ["SA"]);
+});
+
 Deno.test("the backlog bounds what waits; connections behind it are established when there is room again", () => {
   const pair = new TcpPair({ delayMs: 1 });
   const listener = pair.tcps[1].listen(0, 80, 4) as Listener;

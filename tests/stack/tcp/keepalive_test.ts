@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { ETIMEDOUT } from "../../../stack/codes.ts";
+import { EINVAL, ETIMEDOUT, OK } from "../../../stack/codes.ts";
+import { TimerHeap } from "../../../stack/tcp/timers.ts";
 import { CLOSED, ESTABLISHED } from "../../../stack/tcp/types.ts";
 import { mss, Peer } from "../../testing/tcp_peer.ts";
 
@@ -71,4 +72,31 @@ Deno.test("keep-alive: a probe that gets no answer is no proof, and the last of 
   assertEquals(peer.tcb.state, ESTABLISHED);
   peer.pass(1000);
   assertEquals([peer.tcb.state, peer.tcb.error], [CLOSED, ETIMEDOUT]);
+});
+
+Deno.test("keep-alive: numbers out of range change nothing, and a deadline that is none stops nobody's timers", () => {
+  const peer = Peer.accepted({ config: { defaults: { keepAliveIdleMs: 1000, keepAliveIntervalMs: 1000 } } });
+  const { tcb } = peer;
+  for (const wrong of [[NaN], [0], [-1], [Infinity], [1000, NaN], [1000, 1000, 0], [1000, 1000, 1.5], [2 ** 31]]) {
+    assertEquals(tcb.setKeepAlive(true, ...wrong), EINVAL, `${wrong}`);
+    assertEquals([tcb.keepAlive, tcb.keepAliveIdleMs, tcb.keepAliveIntervalMs, tcb.keepAliveCount], [false, 1000, 1000, 9]);
+  }
+  assertEquals(tcb.setKeepAlive(true, 2000, 3000, 4), OK);
+  assertEquals([tcb.keepAliveAt, tcb.keepAliveIntervalMs, tcb.keepAliveCount], [peer.pair.now + 2000, 3000, 4]);
+  // Whatever may set one of its deadlines to NaN: the others count.
+  tcb.keepAliveAt = NaN;
+  peer.write(10);
+  assertEquals(peer.pass(2000)[0]?.seq, 1); // sent again
+});
+
+Deno.test("the heap of deadlines takes NaN and Infinity for none, and keeps the order of the rest", () => {
+  const heap = new TimerHeap<{ timerIndex: number; timerAt: number }>();
+  const items = Array.from({ length: 100 }, () => ({ timerIndex: -1, timerAt: 0 }));
+  items.forEach((item, i) => heap.schedule(item, i % 3 === 0 ? NaN : i % 3 === 1 ? (i * 37) % 101 : Infinity));
+  heap.schedule(items[1], NaN);
+  assertEquals([heap.size, heap.next()], [33, Math.min(...items.filter((i) => i.timerIndex >= 0).map((i) => i.timerAt))]);
+  const order: number[] = [];
+  for (let item = heap.pop(1000); item !== null; item = heap.pop(1000)) order.push(item.timerAt);
+  assertEquals(order, [...order].sort((a, b) => a - b));
+  assertEquals(order.length, 33);
 });

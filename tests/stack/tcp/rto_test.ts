@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { ETIMEDOUT } from "../../../stack/codes.ts";
 import { measureRtt } from "../../../stack/tcp/rtt.ts";
 import { CLOSED, ESTABLISHED } from "../../../stack/tcp/types.ts";
-import { mss, Peer, stamps } from "../../testing/tcp_peer.ts";
+import { mss, Peer, SACK_OK, stamps } from "../../testing/tcp_peer.ts";
 
 /** A connection whose RTO is the initial one, because no round trip took any time. */
 function fresh(config = {}): Peer {
@@ -162,5 +162,34 @@ Deno.test("RTT: a sample each round trip, with timestamps and without", () => {
       peer.send({ ack: 1 + peer.tcb.info().bytesSent });
       assert(peer.tcb.srttMs > before, `no sample in round ${round}`);
     }
+  }
+});
+
+Deno.test("Karn: no measurement from what a window probe carried again, with and without timestamps", () => {
+  //= rfc6298#3 type=test
+  // RTT samples MUST NOT be made using segments that were retransmitted (and thus for which it is ambiguous whether the
+  // reply was for the first instance of the packet or a later instance).
+  for (const syn of [mss(1460), [...mss(1460), ...SACK_OK], [...mss(1460), ...stamps(1, 0)]]) {
+    const peer = Peer.accepted({ syn });
+    peer.write(100);
+    peer.pass(20);
+    peer.send({ ack: 101 });
+    const { srttMs, rtoMs } = peer.tcb;
+    peer.write(1000);
+    peer.pass(5);
+    const echo = peer.lastStamp; // of what the peer took last, long before the window opens again
+    const stale = () => peer.tcb.timestamps ? stamps(Math.floor(peer.pair.now), echo) : [];
+    peer.send({ ack: 101, window: 0 });
+    const probes = Array.from({ length: 60 }, () => {
+      const seen = peer.pass(1000);
+      if (seen.length > 0) peer.send({ ack: 101, window: 0 });
+      return seen;
+    }).flat();
+    assertEquals([...new Set(probes.map((s) => `${s.seq}:${s.length}`))], ["101:1"]);
+    peer.pass(1);
+    peer.send({ ack: 102, window: 65_535, options: stale() }); // the window opens, and the probe's byte was taken
+    assertEquals([peer.tcb.srttMs, peer.tcb.rtoMs, peer.tcb.backoff], [srttMs, rtoMs, 0]);
+    peer.send({ ack: 1101, window: 65_535, options: stale() }); // the rest had been there all the time
+    assertEquals([peer.tcb.srttMs, peer.tcb.rtoMs], [srttMs, rtoMs]);
   }
 });

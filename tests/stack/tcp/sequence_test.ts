@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { CLOSED, ESTABLISHED } from "../../../stack/tcp/types.ts";
-import { mss, Peer, stamps } from "../../testing/tcp_peer.ts";
+import { CLOSE_WAIT, CLOSED, ESTABLISHED } from "../../../stack/tcp/types.ts";
+import { mss, Peer, SACK_OK, stamps } from "../../testing/tcp_peer.ts";
 
 const flags = (seen: { flags: string }[]) => seen.map((s) => s.flags);
 
@@ -143,4 +143,30 @@ Deno.test("urgent data stays in the stream, however long", () => {
   peer.send({ flags: "AU", seq: 2001, urgent: 0 });
   peer.send({ seq: 2001, data: 1000 });
   assertEquals([peer.read(), peer.tcb.state], [3000, ESTABLISHED]);
+});
+
+Deno.test("text at or behind a FIN is none, in whatever order the two come, and the FIN counts", () => {
+  const fin = { seq: 101, flags: "FA", data: 10 }; // the FIN has number 111
+  const beyond = { seq: 111, data: 50 };
+  const across = { seq: 105, data: 50 };
+  const later = { seq: 161, flags: "FA" };
+  const hole = { seq: 1, data: 100 };
+  for (
+    const order of [
+      [fin, beyond, hole],
+      [fin, across, hole],
+      [beyond, fin, hole],
+      [beyond, hole, fin],
+      [across, { seq: 111, flags: "FA" }, { seq: 1, data: 104 }],
+      [beyond, { seq: 1, flags: "FA", data: 110 }],
+      [later, fin, hole],
+      [fin, later, hole],
+    ]
+  ) {
+    const peer = Peer.accepted({ syn: [...mss(1460), ...SACK_OK] });
+    const last = order.flatMap((given) => peer.send(given)).slice(-1);
+    assertEquals([peer.tcb.state, peer.read(), peer.tcb.finReceived], [CLOSE_WAIT, 110, true], JSON.stringify(order));
+    assertEquals([last[0].ack, last[0].options.length], [112, 0]); // and no SACK of what is forgotten
+    assertEquals([peer.tcb.ranges, peer.host.pool.used], [null, 0]);
+  }
 });

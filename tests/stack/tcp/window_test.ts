@@ -212,7 +212,7 @@ Deno.test("delayed acknowledgment: within half a second, and for every second fu
 });
 
 Deno.test("a writer that found no memory is told when another connection gives some back", () => {
-  const pair = new TcpPair({ delayMs: 1 }, 1, [{ limits: { memoryMax: 64 << 10, memoryKept: 0 } }]);
+  const pair = new TcpPair({ delayMs: 1 }, 1, [{ limits: { memoryMax: 64 << 10, memoryReserved: 0, memoryKept: 0 } }]);
   const [one] = pair.connected(81);
   const [two] = pair.connected(82);
   const bytes = new Uint8Array(1 << 20);
