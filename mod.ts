@@ -112,7 +112,7 @@ export {
   type InterfaceReport,
   reportForwarder,
 } from "./drivers/xdp/report.ts";
-export { isTapName, openInterface } from "./drivers/xdp/open_interface.ts";
+export { addInterfaces, isTapName, openInterface, removeInterfaces } from "./drivers/xdp/open_interface.ts";
 export { MUX_COUNTERS, type MuxCounter } from "./drivers/xdp/programs/vlan_mux.ts";
 export type { MapKind, MapMemory, MapSpec, ProgramContext, XdpFunction } from "./drivers/xdp/program.ts";
 export { ArrayMap, XdpMap } from "./drivers/xdp/maps.ts";

@@ -5,7 +5,12 @@
  */
 
 /** What may be asked. */
-export type Question = { command: "set-router-iface"; name: string } | { command: "stats" } | { command: "down" };
+export type Question =
+  | { command: "add"; names: string[]; promiscuous: boolean }
+  | { command: "remove"; names: string[] }
+  | { command: "set-router-iface"; name: string }
+  | { command: "stats" }
+  | { command: "down" };
 
 type Answer = { ok: true; value: unknown } | { ok: false; error: string };
 
