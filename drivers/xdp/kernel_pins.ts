@@ -163,18 +163,17 @@ export function readIfindex(map: BpfMap): number {
 
 /** Removes one interface, as far as it is there. */
 function removeFolder(path: string): void {
+  const found = findInterface(path);
+  if (exists(`${path}/promisc`)) {
+    if (found !== null) setLink(found.index, { promiscuous: false });
+    Deno.removeSync(`${path}/promisc`);
+  }
   for (const mode of MODES.filter((mode) => exists(`${path}/${mode}`))) {
     using link = BpfLink.open(`${path}/${mode}`);
-    const { ifindex } = link.info;
-    if (exists(`${path}/promisc`)) {
-      // The link holds the number: no other interface has it.
-      if (ifindex !== 0) setLink(ifindex, { promiscuous: false });
-      Deno.removeSync(`${path}/promisc`);
-    }
-    if (ifindex !== 0) link.detach();
+    // By its descriptor: wherever the interface is now.
+    if (link.info.ifindex !== 0) link.detach();
     Deno.removeSync(`${path}/${mode}`);
   }
-  removeIfThere(`${path}/promisc`);
   removeIfThere(`${path}/count`);
   Deno.removeSync(path);
 }
@@ -192,9 +191,22 @@ export function tidy(folder: string): void {
   if (interfaceFolders(folder).length === 0) removeMaps(folder);
 }
 
-/** Removes what a forwarder put into its folder, as far as it is there; then the folder. */
+/**
+ * Removes what a forwarder put into its folder, as far as it is there; then the folder. What is wrong with one interface doesn't
+ * keep the others.
+ *
+ * @throws the first error: everything but those interfaces is gone then, and the maps that they need
+ */
 export function removeAll(folder: string): void {
-  for (const path of interfaceFolders(folder)) removeFolder(path);
+  const errors: unknown[] = [];
+  for (const path of interfaceFolders(folder)) {
+    try {
+      removeFolder(path);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
   removeMaps(folder);
   for (const name of names(folder).filter((name) => /^(netns_\d+|as_[a-z]+)$/.test(name))) Deno.removeSync(`${folder}/${name}`);
   Deno.removeSync(folder);
@@ -226,15 +238,25 @@ export function addInterface(folder: string, link: Link, manner: Manner): void {
   setLink(link.index, { promiscuous: true });
 }
 
+/** The interface behind a pinned link, or null: it was deleted, or is in another namespace now. */
+function findInterface(path: string): Link | null {
+  const mode = pinnedMode(path);
+  if (mode === undefined) return null;
+  using link = BpfLink.open(`${path}/${mode}`);
+  const { ifindex, programId } = link.info;
+  // The number is that of the namespace where the interface is: an unrelated one may have it here.
+  if (ifindex !== pinnedNumber(path)) return null;
+  try {
+    const found = getLink(ifindex);
+    return found.xdpPrograms.includes(programId) ? found : null;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
 /** The interfaces of a forwarder that are still there, by number. */
 export function pinnedLinks(folder: string): Map<number, Link> {
-  const links = new Map<number, Link>();
-  for (const path of interfaceFolders(folder)) {
-    const mode = pinnedMode(path);
-    if (mode === undefined) continue;
-    using link = BpfLink.open(`${path}/${mode}`);
-    const { ifindex } = link.info;
-    if (ifindex !== 0) links.set(ifindex, getLink(ifindex));
-  }
-  return links;
+  const links = interfaceFolders(folder).map(findInterface).filter((link) => link !== null);
+  return new Map(links.map((link) => [link.index, link]));
 }
