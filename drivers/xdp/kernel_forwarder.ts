@@ -14,6 +14,7 @@ import {
   checkBpffs,
   exists,
   interfaceFolders,
+  isDead,
   isOurs,
   key,
   type Manner,
@@ -70,7 +71,14 @@ function lacksNative(error: unknown): boolean {
   return code === "EOPNOTSUPP" || code === "EINVAL";
 }
 
+function checkOurs(folder: string): void {
+  if (isOurs(folder)) return;
+  throw new TypeError(`The forwarder in ${folder} belongs to another network namespace: go there first (nsenter, ip netns exec)`);
+}
+
 function build(folder: string, links: readonly Link[], manner: Manner): void {
+  // What a namespace that has ended left behind.
+  if (exists(folder) && !isOurs(folder) && interfaceFolders(folder).length > 0 && isDead(folder)) removeAll(folder);
   if (exists(folder)) {
     throw errnoError("make a forwarder in", folder, EEXIST, "One is there already: take it down first, or choose another folder");
   }
@@ -107,7 +115,7 @@ export class KernelForwarder {
 
   /**
    * Loads the programs, attaches them to interfaces of this network namespace, and pins everything. When that fails nothing is
-   * left behind.
+   * left behind. A forwarder whose interfaces ended with their namespace is replaced.
    *
    * @throws {TypeError} for impossible options, or an interface without an Ethernet address
    * @throws `BpfError` (ENOBPFFS: no bpffs is mounted there), `AlreadyExists` (EEXIST: a forwarder is there)
@@ -137,18 +145,14 @@ export class KernelForwarder {
    * Finds a forwarder again.
    *
    * @throws `BpfError` (ENOBPFFS), `NotFound` (ENOENT: nothing is pinned there)
-   * @throws {TypeError} when it belongs to another network namespace
+   * @throws {TypeError} when it belongs to another network namespace; not if its interfaces are gone with that one
    */
   static open(folder: string = KERNEL_FORWARDER_FOLDER): KernelForwarder {
     checkBpffs(folder);
     if (!exists(folder)) {
       throw errnoError("open", `map "${ROUTER_IFACE.name}" in ${folder}`, ENOENT, "No forwarder is there: bring one up first");
     }
-    if (!isOurs(folder)) {
-      throw new TypeError(
-        `The forwarder in ${folder} belongs to another network namespace: go there first (nsenter, ip netns exec)`,
-      );
-    }
+    if (!isDead(folder)) checkOurs(folder);
     return new KernelForwarder(folder);
   }
 
@@ -161,6 +165,7 @@ export class KernelForwarder {
    */
   add(interfaces: readonly string[], options: { promiscuous?: boolean } = {}): void {
     const { folder } = this;
+    checkOurs(folder);
     const remembered = readManner(folder);
     const manner = { ...remembered, promiscuous: options.promiscuous ?? remembered.promiscuous };
     const links = findLinks(interfaces);

@@ -93,6 +93,20 @@ export function isOurs(folder: string): boolean {
   return namespace === undefined || namespace === namespaceFolder();
 }
 
+/**
+ * Whether all interfaces of a forwarder are gone for good, as when its namespace has ended; also when it has none.
+ *
+ * @throws what opening the pinned links says
+ */
+export function isDead(folder: string): boolean {
+  return interfaceFolders(folder).every((path) => {
+    const mode = pinnedMode(path);
+    if (mode === undefined) return true;
+    using link = BpfLink.open(`${path}/${mode}`);
+    return link.info.ifindex === 0;
+  });
+}
+
 /** What is remembered of a forwarder, for interfaces that come later. */
 export interface Manner {
   /** How programs are attached. */

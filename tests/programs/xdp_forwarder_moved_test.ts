@@ -1,6 +1,6 @@
 /** `examples/xdp_forwarder.ts` in the kernel when its interfaces are in another network namespace, or gone with one. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { deleteLink, getLink, linkExists, setLink } from "../../ffi/rtnl_link.ts";
+import { deleteLink, getLink, listLinks, setLink } from "../../ffi/rtnl_link.ts";
 import { BpfMap } from "../../ffi/bpf.ts";
 import { lacksBpf, TestBpffs } from "../testing/bpf.ts";
 import { lacksKernel, Namespace, run } from "../testing/namespace.ts";
@@ -28,13 +28,13 @@ Deno.test({
     const { index } = getLink("xleft");
     // There its number is taken: it gets another one, which here is that of an interface of somebody else's.
     await other.run("ip", ["link", "add", "taken", "index", String(index), "type", "veth", "peer", "name", "taken2"]);
+    const highest = Math.max(...listLinks().map(({ index }) => index));
+    await other.run("sh", ["-c", `for i in $(seq ${highest}); do ip link add b$i type bridge; done`]);
     setLink("xleft", { namespace: other });
     const moved = JSON.parse((await other.run("ip", ["-j", "link", "show", "xleft"])).stdout)[0].ifindex;
-    assert(moved !== index, `${moved}`);
-    if (![...ALL, "xuplink"].some((name) => name !== "xleft" && getLink(name).index === moved)) {
-      await run("ip", ["link", "add", "xother", "index", String(moved), "type", "bridge"]);
-      setLink("xother", { promiscuous: true });
-    }
+    assert(moved !== index && moved > highest, `${moved}`);
+    await run("ip", ["link", "add", "xother", "index", String(moved), "type", "bridge"]);
+    setLink("xother", { promiscuous: true });
     assert(await attachedTo(other, "xleft"));
     const { interfaces } = await cli.report();
     assertEquals(Object.keys(interfaces).toSorted(), [`(gone, ${index})`, "xright", ROUTER].toSorted());
@@ -46,10 +46,9 @@ Deno.test({
     assertMatch(await cli.fails(1, "set-router-iface", "xsame"), /ENODEV/);
     assertEquals((await cli.report()).router, ROUTER);
     assertEquals(await cli.must("down"), "");
-    assertEquals(["xsame", ...ALL.slice(1)].map((name) => getLink(name).promiscuity), [1, 0, 0]);
-    if (linkExists("xother")) assertEquals(getLink("xother").promiscuity, 1);
+    assertEquals(["xsame", "xother", ...ALL.slice(1)].map((name) => getLink(name).promiscuity), [1, 1, 0, 0]);
     assertEquals([await attachedTo(other, "xleft"), pins(bpffs)], [false, []]);
-    for (const name of ["xsame", "xother"]) if (linkExists(name)) deleteLink(name);
+    for (const name of ["xsame", "xother"]) deleteLink(name);
     assert(wires.left.pid > 0);
   },
 });
@@ -70,6 +69,41 @@ Deno.test({
     Deno.removeSync(first);
     await cli.must("down");
     assertEquals(pins(bpffs), []);
+    assert(wires.left.pid > 0);
+  },
+});
+
+Deno.test({
+  name: "xdp_forwarder in the kernel: one whose namespace has ended can be told of, taken down, and replaced by another `up`",
+  ignore: lacksPrograms || lacksBpf(),
+  async fn() {
+    await using bpffs = await TestBpffs.mount();
+    await using wires = await Wires.create();
+    await using cli = new Cli(`${bpffs.path}/forwarder`);
+    for (const way of ["down", "up"]) {
+      {
+        await using other = await Namespace.create();
+        await other.run("ip", ["link", "add", "p1", "type", "veth", "peer", "name", "h1"]);
+        const { code, stderr } = await cli.runIn(other.prefix, "up", "--kernel", "p1");
+        assertEquals([code, stderr], [0, ""]);
+        // As long as it lives, it is left alone.
+        assertMatch(await cli.fails(1, "down"), /belongs to another network namespace/);
+        assertMatch(await cli.fails(1, "up", "--kernel", ...ALL), /EEXIST/);
+      }
+      // Namespaces end a moment after their last process.
+      let answer = await cli.run("stats", "--json");
+      for (let i = 0; answer.code !== 0 && i < 100; i++) answer = await cli.run("stats", "--json");
+      const [[name, { ifindex }]] = Object.entries<{ ifindex: number }>(JSON.parse(answer.stdout).interfaces);
+      assertMatch(name, /^\(gone, \d+\)$/);
+      assertEquals(ifindex, 0);
+      assertMatch(await cli.fails(1, "add", ...ALL), /belongs to another network namespace/);
+      if (way === "up") {
+        await cli.must("up", "--kernel", ...ALL);
+        assertEquals(Object.keys((await cli.report()).interfaces).toSorted(), ALL);
+      }
+      assertEquals(await cli.must("down"), "");
+      assertEquals(pins(bpffs), []);
+    }
     assert(wires.left.pid > 0);
   },
 });
