@@ -205,36 +205,42 @@ export class AfXdpDevice implements Device, Disposable {
   /** Hands up at most `budget` frames, where the kernel has put them. `ENODEV` when the interface is gone. */
   receive(sink: FrameSink, budget: number): number {
     if (this.#closed || this.#gone) return ENODEV;
-    const rx = this.#rx, umem = this.#umem;
-    const { memory } = umem;
-    const { words } = rx;
+    const rx = this.#rx;
     let consumer = rx.consumer;
     const count = Math.min(budget, (rx.producer - consumer) | 0);
     if (count <= 0) return 0;
     this.#receiving = true;
     let done = 0;
-    for (; done < count && !this.#closed; done++) {
-      const at = rx.frameAt(consumer++);
-      const address = words[at];
-      const length = words[at + 2];
-      umem.held = address & -CHUNK_SIZE;
-      this.#rxFrames++;
-      this.#rxBytes += length;
-      try {
-        sink.frame(memory, address, length, 0, 0);
-      } finally {
-        if (umem.held >= 0) umem.release(umem.held);
-        umem.held = -1;
-        this.#filled--;
+    try {
+      for (; done < count && !this.#closed; done++) this.#hand(sink, rx.frameAt(consumer++));
+    } finally {
+      // A frame on which the sink threw was received too.
+      this.#receiving = false;
+      if (this.#closed) this.#unmap();
+      else {
+        rx.consumer = consumer;
+        this.#refill();
       }
     }
-    this.#receiving = false;
-    if (this.#closed) this.#unmap();
-    else {
-      rx.consumer = consumer;
-      this.#refill();
-    }
     return done;
+  }
+
+  /** One frame, where the kernel has put it; its chunk is free again unless somebody sends it on. */
+  #hand(sink: FrameSink, at: number): void {
+    const umem = this.#umem;
+    const { words } = this.#rx;
+    const address = words[at];
+    const length = words[at + 2];
+    umem.held = address & -CHUNK_SIZE;
+    this.#rxFrames++;
+    this.#rxBytes += length;
+    try {
+      sink.frame(umem.memory, address, length, 0, 0);
+    } finally {
+      if (umem.held >= 0) umem.release(umem.held);
+      umem.held = -1;
+      this.#filled--;
+    }
   }
 
   /** Gives the kernel free chunks to receive into. */

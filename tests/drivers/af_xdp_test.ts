@@ -190,6 +190,35 @@ kernelTest(
   },
 );
 
+kernelTest("a sink that throws loses its frame only, and no chunk; closing after that gives everything back", async () => {
+  const umem = new Umem({ chunks: 256 });
+  const [a, b] = pair({ ring: 64, umem });
+  const seen: number[] = [];
+  const bad: FrameSink = {
+    frame(memory, offset) {
+      if (memory.bytes[offset + 11] !== 0xaa) return;
+      seen.push(memory.bytes[offset + 14]);
+      throw new Error("of the sink");
+    },
+  };
+  const frames = Array.from({ length: 100 }, (_, i) => tagged([], [8, 0], [i]));
+  for (let i = 0; i < 100; i += 20) {
+    send(b, ...frames.slice(i, i + 20));
+    while (seen.length < i + 20) {
+      try {
+        a.receive(bad, 64);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      } catch { /* the sink's */ }
+    }
+  }
+  assertEquals(seen, frames.map((frame) => frame[14]));
+  assertEquals(umem.free, 192);
+  a.close();
+  // Nothing is mapped any more.
+  assertThrows(() => AfXdpDevice.open({ name: "xa", umem }), Deno.errors.BadResource);
+  b.close();
+});
+
 kernelTest("what can't be is said: no interface, a taken one, impossible numbers", () => {
   assertInstanceOf(thrown(() => AfXdpDevice.open({ name: "nobody" })), Deno.errors.NotFound);
   const [a, b] = pair();
