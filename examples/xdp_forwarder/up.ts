@@ -80,7 +80,10 @@ async function upUser(command: Command, why: string): Promise<void> {
   const done = Promise.withResolvers<void>();
   using forwarder = new XdpForwarder({
     mode: command.strict ? "strict" : "mask",
-    onGone: (port) => console.error(`xdp_forwarder: interface "${port.name}" is gone`),
+    onGone: ({ name }, error) => {
+      const why = error === undefined ? "" : `: ${error instanceof Error ? error.message : error}`;
+      console.error(`xdp_forwarder: interface "${name}" is gone${why}`);
+    },
   });
   const server = await ControlServer.open(command.socket, (question: Question) => {
     if (question.command !== "down") return answer(forwarder, command, question);
