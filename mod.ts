@@ -113,6 +113,7 @@ export {
   reportForwarder,
 } from "./drivers/xdp/report.ts";
 export { addInterfaces, isTapName, openInterface, removeInterfaces } from "./drivers/xdp/open_interface.ts";
+export { followLinks } from "./drivers/xdp/follow_links.ts";
 export { MUX_COUNTERS, type MuxCounter } from "./drivers/xdp/programs/vlan_mux.ts";
 export type { MapKind, MapMemory, MapSpec, ProgramContext, XdpFunction } from "./drivers/xdp/program.ts";
 export { ArrayMap, XdpMap } from "./drivers/xdp/maps.ts";

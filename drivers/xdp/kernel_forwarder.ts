@@ -260,7 +260,13 @@ export class KernelForwarder {
         if (name !== "received") actions.DROP += count;
         actions.REDIRECT += name === "received" ? count : -count;
       }
-      interfaces[this.#name(path, links)] = { ifindex: links.get(pinnedNumber(path))?.index ?? 0, role, by, actions };
+      interfaces[this.#name(path, links)] = {
+        ifindex: links.get(pinnedNumber(path))?.index ?? 0,
+        role,
+        by,
+        actions,
+        notSent: null,
+      };
     }
     this.#addRemoved(programs);
     return { place: "kernel", router: links.get(readIfindex(map))?.name ?? null, interfaces, programs };

@@ -5,6 +5,7 @@
  */
 import {
   addInterfaces,
+  followLinks,
   type ForwarderReport,
   isTapName,
   KernelForwarder,
@@ -85,6 +86,7 @@ async function upUser(command: Command, why: string): Promise<void> {
       console.error(`xdp_forwarder: interface "${name}" is gone${why}`);
     },
   });
+  using _following = followLinks(forwarder);
   const server = await ControlServer.open(command.socket, (question: Question) => {
     if (question.command !== "down") return answer(forwarder, command, question);
     // All is gone when the answer arrives.
