@@ -9,14 +9,14 @@ import * as xdp from "../ffi/af_xdp.ts";
 import { type XdpRing, type XdpRingName, XdpSocket } from "../ffi/af_xdp.ts";
 import type { AttachMode } from "../ffi/bpf_program.ts";
 import * as errno from "../ffi/errno.ts";
-import { IFF_PROMISC } from "../ffi/ifreq.ts";
 import { parseMac } from "../ffi/inet.ts";
+import { PacketSocket } from "../ffi/packet_socket.ts";
 import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
-import { getLink, type Link, setLink } from "../ffi/rtnl_link.ts";
+import { getLink, type Link } from "../ffi/rtnl_link.ts";
 import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
-import { type AfXdpOptions, checkAfXdpOptions } from "./af_xdp_options.ts";
+import { afXdpCapabilities, type AfXdpOptions, checkAfXdpOptions, FRAME_MAX, TX_OFFSET } from "./af_xdp_options.ts";
 import { CHUNK_SIZE, Umem } from "./umem.ts";
 import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
 
@@ -26,10 +26,6 @@ export { Umem, type UmemOptions } from "./umem.ts";
 
 const HEADER_SIZE = 14;
 const LINK_HEADER = 22;
-/** Where a frame of ours begins in its chunk. */
-const TX_OFFSET = xdp.XDP_PACKET_HEADROOM;
-/** The largest frame: what fits behind the headroom. */
-const FRAME_MAX = CHUNK_SIZE - TX_OFFSET;
 /** Frames that the kernel sends for one call. */
 const KERNEL_BATCH = 32;
 /** How often a queue that is busy is asked for again, a millisecond apart. */
@@ -69,9 +65,8 @@ export class AfXdpDevice implements Device, Disposable {
   #filled = 0;
   #sending = 0;
   #unsent = 0;
-  /** An administrator had switched it on before us: then it stays. */
-  readonly #wasPromiscuous: boolean;
-  #promiscuous = false;
+  /** Makes the interface promiscuous as long as it is open: it ends with the process, however that ends. */
+  #promiscuous: PacketSocket | null = null;
   #receiving = false;
   #closed = false;
   #gone = false;
@@ -87,22 +82,13 @@ export class AfXdpDevice implements Device, Disposable {
   #wakes = 0;
   readonly #dropped = new BigUint64Array(6);
 
-  private constructor(link: Link, options: AfXdpOptions) {
-    const { queue = 0, ring = 1024, umem = new Umem({ chunks: Math.max(4096, 4 * ring) }) } = options;
+  private constructor(link: Link, options: AfXdpOptions, umem: Umem) {
+    const { queue = 0, ring = 1024 } = options;
     this.name = link.name;
     this.mac = parseMac(link.mac);
     this.ifindex = link.index;
-    this.#wasPromiscuous = (link.flags & IFF_PROMISC) !== 0;
     this.mtu = Math.min(link.mtu, FRAME_MAX - LINK_HEADER);
-    this.capabilities = {
-      rxChecksum: false,
-      txChecksum: false,
-      txSegmentation: 0,
-      rxFrame: FRAME_MAX,
-      rxQueueFrames: ring,
-      rxHeadroom: xdp.XDP_PACKET_HEADROOM,
-      rxTailroom: 0,
-    };
+    this.capabilities = afXdpCapabilities(ring);
     this.#umem = umem;
     this.#socket = XdpSocket.open();
     try {
@@ -138,7 +124,13 @@ export class AfXdpDevice implements Device, Disposable {
     if (link.mac === "") {
       throw errno.errnoError("open", `interface "${link.name}"`, errno.EOPNOTSUPP, "It has no Ethernet header");
     }
-    return new AfXdpDevice(link, options);
+    const umem = options.umem ?? new Umem({ chunks: Math.max(4096, 4 * (options.ring ?? 1024)) });
+    try {
+      return new AfXdpDevice(link, options, umem);
+    } catch (error) {
+      if (options.umem === undefined) umem.close();
+      throw error;
+    }
   }
 
   #makeRing(name: XdpRingName, entries: number): XdpRing {
@@ -165,15 +157,15 @@ export class AfXdpDevice implements Device, Disposable {
 
   /** Switches the interface's promiscuous mode, until it is closed. @throws what the kernel says */
   setPromiscuous(on: boolean): void {
-    if (!this.#wasPromiscuous) setLink(this.ifindex, { promiscuous: on });
-    this.#promiscuous = on;
-  }
-
-  #restore(): void {
-    if (!this.#promiscuous) return;
-    try {
-      this.setPromiscuous(false);
-    } catch { /* the interface is gone, or in another namespace now */ }
+    if (on === (this.#promiscuous !== null)) return;
+    this.#promiscuous?.close();
+    this.#promiscuous = null;
+    if (!on) return;
+    const socket = PacketSocket.open(this.ifindex);
+    const code = socket.setPromiscuous(true);
+    if (code < 0) socket.close();
+    check(code, "make promiscuous", this.name);
+    this.#promiscuous = socket;
   }
 
   /** Attaches the device to its one user. @throws `Busy` (EBUSY) when it has one, `BadResource` (EBADF) when it is closed */
@@ -354,7 +346,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.#closed = true;
     this.#waker?.close();
     this.#waker = null;
-    this.#restore();
+    this.setPromiscuous(false);
     this.#monitor?.close();
     this.#wake = () => {};
     this.#program?.close();

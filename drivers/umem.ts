@@ -21,8 +21,8 @@ export interface UmemOptions {
   chunks?: number;
 }
 
-/** The chunks. It lives until its last socket is closed. */
-export class Umem {
+/** The chunks. It lives until its last socket is closed; without one, until {@link Umem.close}. */
+export class Umem implements Disposable {
   /** Chunks there are. */
   readonly chunks: number;
   /** All chunks, one after the other. */
@@ -107,11 +107,19 @@ export class Umem {
   /** A socket is closed: what it had is free. The memory goes with the last one. */
   leave(user: number): void {
     this.#sockets.delete(user);
-    if (this.#sockets.size === 0) {
-      this.memory = NO_MEMORY;
-      this.#mapping.unmap();
-      return;
-    }
+    if (this.#sockets.size === 0) return this.close();
     for (const [i, by] of this.#users.entries()) if (by === user) this.release(i * CHUNK_SIZE);
+  }
+
+  /** Gives the memory back, if no socket has it: else it goes with the last. A second call does nothing. */
+  close(): void {
+    if (this.#sockets.size > 0) return;
+    this.memory = NO_MEMORY;
+    this.#mapping.unmap();
+  }
+
+  /** {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
