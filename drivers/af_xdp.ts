@@ -17,7 +17,7 @@ import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
 import { afXdpCapabilities, type AfXdpOptions, checkAfXdpOptions, FRAME_MAX, TX_OFFSET } from "./af_xdp_options.ts";
-import { CHUNK_SIZE, Umem } from "./umem.ts";
+import { CHUNK_SIZE, Umem, type UmemChunks, umemChunks } from "./umem.ts";
 import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
 
 export type { AttachMode } from "../ffi/bpf_program.ts";
@@ -35,7 +35,14 @@ function check(code: number, op: string, name: string): void {
   if (code < 0) throw errno.errnoError(op, `interface "${name}"`, code, code === -errno.EPERM ? xdp.XDP_HINT : "");
 }
 
-/** Frames of one queue. */
+/**
+ * Frames of one queue of an interface. It needs root, or CAP_NET_RAW, CAP_BPF and CAP_NET_ADMIN of the machine itself.
+ *
+ * ```ts ignore
+ * const device = AfXdpDevice.open({ name: "eth1" });
+ * await using stack = new NetStack(device, { address: "192.0.2.7/24" });
+ * ```
+ */
 export class AfXdpDevice implements Device, Disposable {
   /** The interface's name. */
   readonly name: string;
@@ -48,7 +55,7 @@ export class AfXdpDevice implements Device, Disposable {
   readonly ifindex: number;
   /** How the program is attached. */
   readonly mode: AttachMode;
-  readonly #umem: Umem;
+  readonly #umem: UmemChunks;
   readonly #socket: XdpSocket;
   readonly #rings: XdpRing[] = [];
   readonly #rx: XdpRing;
@@ -82,7 +89,7 @@ export class AfXdpDevice implements Device, Disposable {
   #wakes = 0;
   readonly #dropped = new BigUint64Array(6);
 
-  private constructor(link: Link, options: AfXdpOptions, umem: Umem) {
+  private constructor(link: Link, options: AfXdpOptions, umem: UmemChunks) {
     const { queue = 0, ring = 1024 } = options;
     this.name = link.name;
     this.mac = parseMac(link.mac);
@@ -126,7 +133,7 @@ export class AfXdpDevice implements Device, Disposable {
     }
     const umem = options.umem ?? new Umem({ chunks: Math.max(4096, 4 * (options.ring ?? 1024)) });
     try {
-      return new AfXdpDevice(link, options, umem);
+      return new AfXdpDevice(link, options, umemChunks(umem));
     } catch (error) {
       if (options.umem === undefined) umem.close();
       throw error;

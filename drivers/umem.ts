@@ -15,14 +15,14 @@ export const CHUNK_SIZE = 2048;
 /** Chunks at most: 1 GiB. */
 const CHUNKS_MAX = 1 << 19;
 
-/** Options of a {@link Umem}. */
+/** Options of `new Umem`. */
 export interface UmemOptions {
-  /** Chunks of {@link CHUNK_SIZE} bytes, a power of two from 64 on. Default 4096 (8 MiB, an ordinary user's limit of locked memory). */
+  /** Chunks of 2048 bytes, a power of two from 64 on. Default 4096 (8 MiB, an ordinary user's limit of locked memory). */
   chunks?: number;
 }
 
-/** The chunks. It lives until its last socket is closed; without one, until {@link Umem.close}. */
-export class Umem implements Disposable {
+/** The chunks, as sockets use them. */
+export class UmemChunks {
   /** Chunks there are. */
   readonly chunks: number;
   /** All chunks, one after the other. */
@@ -117,9 +117,53 @@ export class Umem implements Disposable {
     this.memory = NO_MEMORY;
     this.#mapping.unmap();
   }
+}
+
+let chunksOf: (umem: Umem) => UmemChunks;
+
+/**
+ * Memory that AF_XDP devices share, so that frames go from one to another without being copied. It lives until the last of its
+ * devices is closed; without one, until it is closed itself.
+ *
+ * ```ts ignore
+ * const umem = new Umem({ chunks: 8192 });
+ * const [left, right] = ["eth1", "eth2"].map((name) => AfXdpDevice.open({ name, umem }));
+ * ```
+ */
+export class Umem implements Disposable {
+  readonly #chunks: UmemChunks;
+
+  static {
+    chunksOf = (umem) => umem.#chunks;
+  }
+
+  /** Takes the memory. @throws {RangeError} for a number of chunks that can't be; {Error} (ENOMEM) */
+  constructor(options: UmemOptions = {}) {
+    this.#chunks = new UmemChunks(options);
+  }
+
+  /** Chunks there are: each holds a frame. */
+  get chunks(): number {
+    return this.#chunks.chunks;
+  }
+
+  /** Chunks that nobody uses: neither the kernel nor a device. */
+  get free(): number {
+    return this.#chunks.free;
+  }
+
+  /** Gives the memory back, if no device has it: else it goes with the last. A second call does nothing. */
+  close(): void {
+    this.#chunks.close();
+  }
 
   /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** What a socket works with. */
+export function umemChunks(umem: Umem): UmemChunks {
+  return chunksOf(umem);
 }

@@ -7,6 +7,8 @@
 import { EEXIST, ENODEV, errnoError } from "../../ffi/errno.ts";
 import { getLink } from "../../ffi/rtnl_link.ts";
 import { parseMac } from "../../ffi/inet.ts";
+import type { Device } from "../../stack/device.ts";
+import { AfXdpDevice } from "../af_xdp.ts";
 import { PacketSocketDevice } from "../packet_socket.ts";
 import { TapDevice } from "../tap.ts";
 import type { XdpForwarder } from "./forwarder.ts";
@@ -14,30 +16,45 @@ import type { XdpPort } from "./port.ts";
 
 /** The type of a link with Ethernet addresses. */
 const ARPHRD_ETHER = 1;
-/** What a name of an interface begins with to be a TAP of this process. */
-const TAP_PREFIX = "tap:";
 
-/** Whether `openInterface` would open a TAP. */
-export function isTapName(name: string): boolean {
-  return name.startsWith(TAP_PREFIX);
+/** A name as `openInterface` takes it, in parts. */
+interface Named {
+  readonly kind: "kernel" | "tap" | "xsk";
+  /** The interface's own name. */
+  readonly name: string;
+  readonly queue: number;
 }
 
-function bareName(name: string): string {
-  return isTapName(name) ? name.slice(TAP_PREFIX.length) : name;
+function split(text: string): Named {
+  const match = /^(tap|xsk):([^:]+)(?::(\d+))?$/.exec(text);
+  if (match === null || (match[1] === "tap" && match[3] !== undefined)) return { kind: "kernel", name: text, queue: 0 };
+  return { kind: match[1] as "tap" | "xsk", name: match[2], queue: Number(match[3] ?? 0) };
+}
+
+/**
+ * What `openInterface` makes of a name: "tap" of `tap:NAME`, "xsk" of `xsk:NAME` and `xsk:NAME:QUEUE`, and of all others "kernel": an
+ * interface that a forwarder in the kernel can have too.
+ */
+export function interfaceKind(name: string): "kernel" | "tap" | "xsk" {
+  return split(name).kind;
+}
+
+function openDevice({ kind, name, queue }: Named, promiscuous: boolean | undefined): Device {
+  if (kind === "tap") return TapDevice.open({ name, host: { up: true } });
+  if (getLink(name).type !== ARPHRD_ETHER) throw new TypeError(`Interface "${name}" has no Ethernet address`);
+  return kind === "xsk" ? AfXdpDevice.open({ name, queue, promiscuous }) : PacketSocketDevice.open({ name, promiscuous });
 }
 
 /**
  * Opens an interface and adds it to a forwarder: the router's side if its address begins with 02:01.
  *
- * @param name an interface that exists, to be opened by a packet socket; or `tap:NAME`, a TAP of this process, made if it isn't there
+ * @param name an interface that exists, to be opened by a packet socket; `xsk:NAME` or `xsk:NAME:QUEUE`, one queue of it by AF_XDP,
+ *   with what the host leaves to cards switched off; or `tap:NAME`, a TAP of this process, made if it isn't there
  * @param options.promiscuous make a physical interface promiscuous too. Default false
  * @throws what opening the device and `XdpForwarder.add` throw: nothing stays open then
  */
 export function openInterface(forwarder: XdpForwarder, name: string, options: { promiscuous?: boolean } = {}): XdpPort {
-  if (!isTapName(name) && getLink(name).type !== ARPHRD_ETHER) throw new TypeError(`Interface "${name}" has no Ethernet address`);
-  const device = isTapName(name)
-    ? TapDevice.open({ name: bareName(name), host: { up: true } })
-    : PacketSocketDevice.open({ name, promiscuous: options.promiscuous });
+  const device = openDevice(split(name), options.promiscuous);
   try {
     const link = getLink(device.name);
     return forwarder.add(device, { ifindex: link.index, mac: parseMac(link.mac) });
@@ -53,7 +70,7 @@ export function openInterface(forwarder: XdpForwarder, name: string, options: { 
  * @throws `AlreadyExists` (EEXIST) for one that the forwarder has; and what {@link openInterface} throws
  */
 export function addInterfaces(forwarder: XdpForwarder, names: readonly string[], options: { promiscuous?: boolean } = {}): void {
-  const taken = names.find((name) => forwarder.engine.port(bareName(name)) !== undefined);
+  const taken = names.find((name) => forwarder.engine.port(split(name).name) !== undefined);
   if (taken !== undefined) throw errnoError("add", `interface "${taken}"`, EEXIST, "The forwarder has it already");
   const added: XdpPort[] = [];
   try {

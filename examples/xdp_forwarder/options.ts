@@ -9,7 +9,8 @@ import { KERNEL_FORWARDER_FOLDER } from "../../mod.ts";
 /** How the program is called. */
 export const USAGE = `usage: xdp_forwarder.ts COMMAND
   up [--kernel|--user|--auto] [--mode native|generic|auto] [--strict] [--promiscuous] IFACE…
-                            an IFACE is the name of an interface, or tap:NAME for a TAP of this process (--user)
+                            an IFACE is the name of an interface; with --user also tap:NAME, a TAP of this process, and
+                            xsk:NAME[:QUEUE], an interface's queue by AF_XDP
   add [--promiscuous] IFACE…, remove IFACE…
                             while the others go on
   set-router-iface NAME     where frames of the physical interfaces go

@@ -7,7 +7,7 @@ import {
   addInterfaces,
   followLinks,
   type ForwarderReport,
-  isTapName,
+  interfaceKind,
   KernelForwarder,
   removeInterfaces,
   reportForwarder,
@@ -21,10 +21,17 @@ const IFINDEX_MAX = 4095;
 /** What `--auto` takes as "the kernel can't": no rights, no BPF, no bpffs, a verifier that refuses, no XDP on an interface. */
 const KERNEL_CANNOT = ["EPERM", "EACCES", "ENOSYS", "ENOBPFFS", "EVERIFIER", "EOPNOTSUPP", "EINVAL"];
 
+const OWN = { kernel: "", tap: "a TAP of this process", xsk: "an AF_XDP socket of this process" };
+
+/** Whether an interface has a device of this process, and can't be the kernel's. */
+function isOwn(name: string): boolean {
+  return interfaceKind(name) !== "kernel";
+}
+
 /** @throws {UsageError} for a name that the kernel can't have */
 export function checkKernelNames(names: readonly string[]): void {
-  const tap = names.find(isTapName);
-  if (tap !== undefined) throw new UsageError(`${tap}: a TAP of this process is for --user`);
+  const own = names.find(isOwn);
+  if (own !== undefined) throw new UsageError(`${own}: ${OWN[interfaceKind(own)]} is for --user`);
 }
 
 function upKernel(command: Command, why: string): void {
@@ -37,7 +44,7 @@ function upKernel(command: Command, why: string): void {
 /** Complains about interfaces that can't work. */
 export function checkNumbers({ interfaces }: ForwarderReport, names?: readonly string[]): void {
   for (const [name, { ifindex, role }] of Object.entries(interfaces)) {
-    if (role === "router" || ifindex <= IFINDEX_MAX || names?.some((one) => one.replace(/^tap:/, "") === name) === false) {
+    if (role === "router" || ifindex <= IFINDEX_MAX || names?.some((one) => one.split(":").includes(name)) === false) {
       continue;
     }
     console.error(
@@ -108,7 +115,8 @@ async function upUser(command: Command, why: string): Promise<void> {
 export async function up(command: Command): Promise<void> {
   if (command.place === "user") return await upUser(command, "");
   if (command.place === "kernel") return upKernel(command, "");
-  if (command.names.some(isTapName)) return await upUser(command, " (auto: a TAP of this process is among the interfaces)");
+  const own = command.names.find(isOwn);
+  if (own !== undefined) return await upUser(command, ` (auto: ${OWN[interfaceKind(own)]} is among the interfaces)`);
   try {
     upKernel(command, " (auto: it can)");
   } catch (error) {

@@ -154,3 +154,30 @@ s.send(bytes.fromhex("020000000010" "020000000011" "${tagged}" "88b5") + bytes(4
     assert(wires.left.pid > 0);
   },
 });
+
+Deno.test({
+  name: "xdp_forwarder in user space by AF_XDP: xsk:NAME and xsk:NAME:QUEUE carry ping, and are removed by their names",
+  ignore: lacksPrograms || lacksBpf(),
+  async fn() {
+    await using wires = await Wires.create();
+    await using cli = new Cli("/nowhere/forwarder");
+    for (const args of [["up", "--kernel", "xsk:xleft"], ["up", "--kernel", "xleft", "tap:xtap"]]) {
+      assertMatch(await cli.fails(2, ...args), /of this process is for --user\nusage: /);
+    }
+    assertMatch(await cli.fails(1, "up", "--user", "xsk:nowhere"), /"nowhere".*ENODEV/);
+    assertMatch(await cli.fails(1, "up", "--user", "xsk:xleft:64"), /queue must be 0 to 63/);
+    const ready = await cli.up("user", "xsk:xleft", "--promiscuous", `xsk:${ROUTER}`);
+    assertMatch(ready, /auto: an AF_XDP socket of this process.*xtrunk \(router, device\), xleft \(physical, device\)/);
+    await cli.must("set-router-iface", ROUTER);
+    await cli.must("add", "xsk:xright:0");
+    assertMatch(await cli.fails(1, "add", "xright"), /EEXIST/);
+    assertEquals(ALL.map((name) => [getLink(name).xdpPrograms.length, getLink(name).promiscuity]), new Array(3).fill([1, 1]));
+    assertEquals(await reaches(wires, [true, true]), [true, true]);
+    await cli.must("remove", "xright");
+    assertEquals(getLink("xright").xdpPrograms, []);
+    assertEquals(await reaches(wires, [true, false]), [true, false]);
+    await cli.must("down");
+    assertEquals(await cli.service!.ended(), { code: 0, stderr: "" });
+    assertEquals(ALL.map((name) => [getLink(name).xdpPrograms.length, getLink(name).promiscuity]), new Array(3).fill([0, 0]));
+  },
+});
