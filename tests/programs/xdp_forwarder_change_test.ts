@@ -96,11 +96,10 @@ for (const place of ["kernel", "user"] as const) {
         const what = ask.join(" ");
         if (fails === undefined) assertEquals(await cli.must(...ask), "");
         else assertMatch(await cli.fails(1, ...ask), fails);
-        const before = await cli.report();
-        assertEquals(Object.keys(before.interfaces).toSorted(), interfaces.toSorted(), what);
-        assertEquals([before.router, await reaches(wires, expected)], [router, expected], what);
+        assertEquals(await reaches(wires, expected), expected, what);
+        const { interfaces: there, router: to, programs } = await cli.report();
+        assertEquals([Object.keys(there).toSorted(), to], [interfaces.toSorted(), router], what);
         // What was counted by those that were removed is kept as long as there is one.
-        const { programs } = await cli.report();
         const all = programs.physical.received + programs.router.received;
         if (interfaces.length > 0) assert(all >= received, `${what}: ${all} after ${received}`);
         else assertEquals(all, 0);
