@@ -16,7 +16,7 @@ import { getLink, type Link } from "../ffi/rtnl_link.ts";
 import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
-import { afXdpCapabilities, type AfXdpOptions, checkAfXdpOptions, FRAME_MAX, TX_OFFSET } from "./af_xdp_options.ts";
+import { afXdpCapabilities, type AfXdpOptions, checkAfXdpOptions, LINK_HEADER, MTU_MAX, TX_OFFSET } from "./af_xdp_options.ts";
 import { CHUNK_SIZE, Umem, type UmemChunks, umemChunks } from "./umem.ts";
 import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
 
@@ -25,7 +25,6 @@ export type { AfXdpOptions } from "./af_xdp_options.ts";
 export { Umem, type UmemOptions } from "./umem.ts";
 
 const HEADER_SIZE = 14;
-const LINK_HEADER = 22;
 /** Frames that the kernel sends for one call. */
 const KERNEL_BATCH = 32;
 /** How often a queue that is busy is asked for again, a millisecond apart. */
@@ -47,7 +46,8 @@ export class AfXdpDevice implements Device, Disposable {
   /** The interface's name. */
   readonly name: string;
   readonly medium = "ethernet";
-  readonly mtu: number;
+  /** Follows the interface's, as far as its frames fit into a chunk. */
+  mtu: number;
   /** The interface's own address. */
   readonly mac: Uint8Array;
   readonly capabilities: DeviceCapabilities;
@@ -94,7 +94,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.name = link.name;
     this.mac = parseMac(link.mac);
     this.ifindex = link.index;
-    this.mtu = Math.min(link.mtu, FRAME_MAX - LINK_HEADER);
+    this.mtu = Math.min(link.mtu, MTU_MAX);
     this.capabilities = afXdpCapabilities(ring);
     this.#umem = umem;
     this.#socket = XdpSocket.open();
@@ -179,7 +179,7 @@ export class AfXdpDevice implements Device, Disposable {
   open(wake: () => void): void {
     if (this.#closed) throw errno.errnoError("use", `device "${this.name}"`, errno.EBADF, "It was closed");
     if (this.#waker !== null) throw errno.errnoError("use", `device "${this.name}"`, errno.EBUSY, "Another stack has it");
-    this.#monitor = new LinkMonitor(() => this.#linkChanged());
+    this.#monitor = new LinkMonitor((link, deleted) => this.#linkChanged(link, deleted));
     this.#waker = createWaker(this.#socket.fd, () => {
       this.#wakes++;
       this.#wake();
@@ -187,7 +187,8 @@ export class AfXdpDevice implements Device, Disposable {
     this.#wake = wake;
   }
 
-  #linkChanged(): void {
+  #linkChanged({ index, mtu }: Link, deleted: boolean): void {
+    if (index === this.ifindex && !deleted) this.mtu = Math.min(mtu, MTU_MAX);
     if (this.#socket.takeError() === 0) return;
     // It never comes back to this socket, even if there is one of its name again.
     this.#gone = true;
@@ -281,7 +282,7 @@ export class AfXdpDevice implements Device, Disposable {
       this.#txInvalid++;
       return EINVAL;
     }
-    if (size > FRAME_MAX || size > this.mtu + LINK_HEADER) {
+    if (size > this.mtu + LINK_HEADER) {
       this.#txInvalid++;
       return EMSGSIZE;
     }

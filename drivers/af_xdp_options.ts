@@ -12,7 +12,11 @@ import { QUEUES_MAX } from "./xdp/socket_program.ts";
 /** Where a frame of ours begins in its chunk. */
 export const TX_OFFSET = XDP_PACKET_HEADROOM;
 /** The largest frame: what fits behind the headroom. */
-export const FRAME_MAX = CHUNK_SIZE - TX_OFFSET;
+const FRAME_MAX = CHUNK_SIZE - TX_OFFSET;
+/** Ethernet with two tags. */
+export const LINK_HEADER = 22;
+/** The largest MTU whose frames fit. */
+export const MTU_MAX = FRAME_MAX - LINK_HEADER;
 
 /** Options of `AfXdpDevice.open`. */
 export interface AfXdpOptions {

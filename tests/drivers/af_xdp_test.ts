@@ -191,6 +191,21 @@ kernelTest(
   },
 );
 
+kernelTest("the interface's MTU is followed, as far as a frame fits into a chunk", async () => {
+  // Native mode allows the other end no large MTU.
+  const [a, b] = pair({ mode: "generic" });
+  a.open(() => {});
+  const frame = (size: number) => tagged([], [8, 0], new Array(size).fill(1));
+  for (const [mtu, expected] of [[1700, 1700], [1000, 1000], [9000, 1770]]) {
+    for (const name of ["xap", "xa"]) setLink(name, { mtu });
+    while (a.mtu !== expected) await new Promise((resolve) => setTimeout(resolve, 1));
+    assertEquals(send(a, frame(expected), frame(expected + 9)), [0, EMSGSIZE]);
+    assertEquals(Ours.from(b).list.at(-1)!.length, expected + 14);
+  }
+  a.close();
+  b.close();
+});
+
 kernelTest("a sink that throws loses its frame only, and no chunk; closing after that gives everything back", async () => {
   const umem = new Umem({ chunks: 256 });
   const [a, b] = pair({ ring: 64, umem });
