@@ -89,6 +89,8 @@ export { drawLadder, drawTimeSequence, type LadderOptions, type TimeSequenceOpti
 export { type HostOptions, type HostRoute, TapDevice, type TapOptions, type TunTapOptions } from "./drivers/tap.ts";
 export type { TunTapDevice } from "./drivers/tuntap.ts";
 export { PacketSocketDevice, type PacketSocketOptions } from "./drivers/packet_socket.ts";
+export { AfXdpDevice, type AfXdpOptions, Umem, type UmemOptions } from "./drivers/af_xdp.ts";
+export { PcapPlayer, type PcapPlayerOptions } from "./drivers/pcap_player.ts";
 export {
   type ForwarderMaps,
   type ForwarderOptions,
@@ -112,10 +114,12 @@ export {
   type InterfaceReport,
   reportForwarder,
 } from "./drivers/xdp/report.ts";
-export { isTapName, openInterface } from "./drivers/xdp/open_interface.ts";
+export { addInterfaces, interfaceKind, openInterface, removeInterfaces } from "./drivers/xdp/open_interface.ts";
+export { followLinks } from "./drivers/xdp/follow_links.ts";
 export { MUX_COUNTERS, type MuxCounter } from "./drivers/xdp/programs/vlan_mux.ts";
 export type { MapKind, MapMemory, MapSpec, ProgramContext, XdpFunction } from "./drivers/xdp/program.ts";
-export { ArrayMap, XdpMap } from "./drivers/xdp/maps.ts";
+export { ArrayMap, HashMap, LruMap, readCounter, XdpMap } from "./drivers/xdp/maps.ts";
+export { LpmMap } from "./drivers/xdp/lpm_map.ts";
 export {
   defineProgram,
   type Entry,
@@ -132,7 +136,8 @@ export {
   XDP_TX,
   type XdpProgram,
 } from "./drivers/xdp/program.ts";
-export { type FilterOptions, filterProgram } from "./drivers/xdp/programs/filter.ts";
+export { FILTER_COUNTERS, type FilterCounter, type FilterOptions, filterProgram } from "./drivers/xdp/programs/filter.ts";
+export { filterPort, filterPrefix, type FilterRule, filterRule, readFilterRule } from "./drivers/xdp/programs/filter_rules.ts";
 export { physicalProgram, routerProgram, type RouterProgramOptions } from "./drivers/xdp/programs/vlan_mux.ts";
 export type {
   BinaryOperator,
@@ -147,12 +152,45 @@ export type {
   Size,
   Statement,
 } from "./drivers/xdp/ir.ts";
-export type { BpfMap, BpfMapInfo, BpfProgram, BpfProgramInfo } from "./drivers/linux_types.ts";
+export type {
+  BpfLink,
+  BpfLinkInfo,
+  BpfMap,
+  BpfMapInfo,
+  BpfProgram,
+  BpfProgramInfo,
+  TestRunResult,
+} from "./drivers/linux_types.ts";
 export { createMap as createKernelMap, LoadedProgram } from "./drivers/xdp/bpf/load.ts";
 export { type EngineOptions, type PortOptions, type TraceEvent, XdpEngine } from "./drivers/xdp/engine.ts";
 export { CountedProgram, PortCounters, XdpPort } from "./drivers/xdp/port.ts";
-export { type PortProgram, type RedirectTargets, XdpContext } from "./drivers/xdp/context.ts";
-export { DevMap, type InterfaceMap, InterfaceTable } from "./drivers/xdp/interface_maps.ts";
+export {
+  adjustHead,
+  adjustTail,
+  type PortProgram,
+  redirect,
+  redirectMap,
+  type RedirectTargets,
+  tailCall,
+  XdpContext,
+} from "./drivers/xdp/context.ts";
+export {
+  ParseCursor,
+  parseEthernet,
+  parseIcmp,
+  parseIcmpCommon,
+  parseIcmpv6,
+  parseIpv4,
+  parseIpv6,
+  parseTcp,
+  parseUdp,
+  swapIpv4,
+  swapIpv6,
+  swapMac,
+  vlanPop,
+  vlanPush,
+} from "./drivers/xdp/helpers.ts";
+export { createMap, DevMap, DevMapHash, type InterfaceMap, InterfaceTable, ProgMap } from "./drivers/xdp/interface_maps.ts";
 export { WorkerStack } from "./workers/worker_stack.ts";
 export type { WorkerStackOptions, WorkerStatistics } from "./workers/options.ts";
 export type { ModuleDeviceOptions, WorkerDeviceOptions, WorkerNetOptions } from "./workers/messages.ts";

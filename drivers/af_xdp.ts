@@ -9,15 +9,15 @@ import * as xdp from "../ffi/af_xdp.ts";
 import { type XdpRing, type XdpRingName, XdpSocket } from "../ffi/af_xdp.ts";
 import type { AttachMode } from "../ffi/bpf_program.ts";
 import * as errno from "../ffi/errno.ts";
-import { IFF_PROMISC } from "../ffi/ifreq.ts";
 import { parseMac } from "../ffi/inet.ts";
+import { PacketSocket } from "../ffi/packet_socket.ts";
 import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
-import { getLink, type Link, setLink } from "../ffi/rtnl_link.ts";
+import { getLink, type Link } from "../ffi/rtnl_link.ts";
 import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
-import { type AfXdpOptions, checkAfXdpOptions } from "./af_xdp_options.ts";
-import { CHUNK_SIZE, Umem } from "./umem.ts";
+import { afXdpCapabilities, type AfXdpOptions, checkAfXdpOptions, LINK_HEADER, MTU_MAX, TX_OFFSET } from "./af_xdp_options.ts";
+import { CHUNK_SIZE, Umem, type UmemChunks, umemChunks } from "./umem.ts";
 import { type AttachedSocket, attachSocket } from "./xdp/socket_program.ts";
 
 export type { AttachMode } from "../ffi/bpf_program.ts";
@@ -25,11 +25,6 @@ export type { AfXdpOptions } from "./af_xdp_options.ts";
 export { Umem, type UmemOptions } from "./umem.ts";
 
 const HEADER_SIZE = 14;
-const LINK_HEADER = 22;
-/** Where a frame of ours begins in its chunk. */
-const TX_OFFSET = xdp.XDP_PACKET_HEADROOM;
-/** The largest frame: what fits behind the headroom. */
-const FRAME_MAX = CHUNK_SIZE - TX_OFFSET;
 /** Frames that the kernel sends for one call. */
 const KERNEL_BATCH = 32;
 /** How often a queue that is busy is asked for again, a millisecond apart. */
@@ -39,12 +34,20 @@ function check(code: number, op: string, name: string): void {
   if (code < 0) throw errno.errnoError(op, `interface "${name}"`, code, code === -errno.EPERM ? xdp.XDP_HINT : "");
 }
 
-/** Frames of one queue. */
+/**
+ * Frames of one queue of an interface. It needs root, or CAP_NET_RAW, CAP_BPF and CAP_NET_ADMIN of the machine itself.
+ *
+ * ```ts ignore
+ * const device = AfXdpDevice.open({ name: "eth1" });
+ * await using stack = new NetStack(device, { address: "192.0.2.7/24" });
+ * ```
+ */
 export class AfXdpDevice implements Device, Disposable {
   /** The interface's name. */
   readonly name: string;
   readonly medium = "ethernet";
-  readonly mtu: number;
+  /** Follows the interface's, as far as its frames fit into a chunk. */
+  mtu: number;
   /** The interface's own address. */
   readonly mac: Uint8Array;
   readonly capabilities: DeviceCapabilities;
@@ -52,7 +55,7 @@ export class AfXdpDevice implements Device, Disposable {
   readonly ifindex: number;
   /** How the program is attached. */
   readonly mode: AttachMode;
-  readonly #umem: Umem;
+  readonly #umem: UmemChunks;
   readonly #socket: XdpSocket;
   readonly #rings: XdpRing[] = [];
   readonly #rx: XdpRing;
@@ -69,9 +72,8 @@ export class AfXdpDevice implements Device, Disposable {
   #filled = 0;
   #sending = 0;
   #unsent = 0;
-  /** An administrator had switched it on before us: then it stays. */
-  readonly #wasPromiscuous: boolean;
-  #promiscuous = false;
+  /** Makes the interface promiscuous as long as it is open: it ends with the process, however that ends. */
+  #promiscuous: PacketSocket | null = null;
   #receiving = false;
   #closed = false;
   #gone = false;
@@ -87,22 +89,13 @@ export class AfXdpDevice implements Device, Disposable {
   #wakes = 0;
   readonly #dropped = new BigUint64Array(6);
 
-  private constructor(link: Link, options: AfXdpOptions) {
-    const { queue = 0, ring = 1024, umem = new Umem({ chunks: Math.max(4096, 4 * ring) }) } = options;
+  private constructor(link: Link, options: AfXdpOptions, umem: UmemChunks) {
+    const { queue = 0, ring = 1024 } = options;
     this.name = link.name;
     this.mac = parseMac(link.mac);
     this.ifindex = link.index;
-    this.#wasPromiscuous = (link.flags & IFF_PROMISC) !== 0;
-    this.mtu = Math.min(link.mtu, FRAME_MAX - LINK_HEADER);
-    this.capabilities = {
-      rxChecksum: false,
-      txChecksum: false,
-      txSegmentation: 0,
-      rxFrame: FRAME_MAX,
-      rxQueueFrames: ring,
-      rxHeadroom: xdp.XDP_PACKET_HEADROOM,
-      rxTailroom: 0,
-    };
+    this.mtu = Math.min(link.mtu, MTU_MAX);
+    this.capabilities = afXdpCapabilities(ring);
     this.#umem = umem;
     this.#socket = XdpSocket.open();
     try {
@@ -138,7 +131,13 @@ export class AfXdpDevice implements Device, Disposable {
     if (link.mac === "") {
       throw errno.errnoError("open", `interface "${link.name}"`, errno.EOPNOTSUPP, "It has no Ethernet header");
     }
-    return new AfXdpDevice(link, options);
+    const umem = options.umem ?? new Umem({ chunks: Math.max(4096, 4 * (options.ring ?? 1024)) });
+    try {
+      return new AfXdpDevice(link, options, umemChunks(umem));
+    } catch (error) {
+      if (options.umem === undefined) umem.close();
+      throw error;
+    }
   }
 
   #makeRing(name: XdpRingName, entries: number): XdpRing {
@@ -165,22 +164,22 @@ export class AfXdpDevice implements Device, Disposable {
 
   /** Switches the interface's promiscuous mode, until it is closed. @throws what the kernel says */
   setPromiscuous(on: boolean): void {
-    if (!this.#wasPromiscuous) setLink(this.ifindex, { promiscuous: on });
-    this.#promiscuous = on;
-  }
-
-  #restore(): void {
-    if (!this.#promiscuous) return;
-    try {
-      this.setPromiscuous(false);
-    } catch { /* the interface is gone, or in another namespace now */ }
+    if (on === (this.#promiscuous !== null)) return;
+    this.#promiscuous?.close();
+    this.#promiscuous = null;
+    if (!on) return;
+    const socket = PacketSocket.open(this.ifindex);
+    const code = socket.setPromiscuous(true);
+    if (code < 0) socket.close();
+    check(code, "make promiscuous", this.name);
+    this.#promiscuous = socket;
   }
 
   /** Attaches the device to its one user. @throws `Busy` (EBUSY) when it has one, `BadResource` (EBADF) when it is closed */
   open(wake: () => void): void {
     if (this.#closed) throw errno.errnoError("use", `device "${this.name}"`, errno.EBADF, "It was closed");
     if (this.#waker !== null) throw errno.errnoError("use", `device "${this.name}"`, errno.EBUSY, "Another stack has it");
-    this.#monitor = new LinkMonitor(() => this.#linkChanged());
+    this.#monitor = new LinkMonitor((link, deleted) => this.#linkChanged(link, deleted));
     this.#waker = createWaker(this.#socket.fd, () => {
       this.#wakes++;
       this.#wake();
@@ -188,7 +187,8 @@ export class AfXdpDevice implements Device, Disposable {
     this.#wake = wake;
   }
 
-  #linkChanged(): void {
+  #linkChanged({ index, mtu }: Link, deleted: boolean): void {
+    if (index === this.ifindex && !deleted) this.mtu = Math.min(mtu, MTU_MAX);
     if (this.#socket.takeError() === 0) return;
     // It never comes back to this socket, even if there is one of its name again.
     this.#gone = true;
@@ -205,36 +205,42 @@ export class AfXdpDevice implements Device, Disposable {
   /** Hands up at most `budget` frames, where the kernel has put them. `ENODEV` when the interface is gone. */
   receive(sink: FrameSink, budget: number): number {
     if (this.#closed || this.#gone) return ENODEV;
-    const rx = this.#rx, umem = this.#umem;
-    const { memory } = umem;
-    const { words } = rx;
+    const rx = this.#rx;
     let consumer = rx.consumer;
     const count = Math.min(budget, (rx.producer - consumer) | 0);
     if (count <= 0) return 0;
     this.#receiving = true;
     let done = 0;
-    for (; done < count && !this.#closed; done++) {
-      const at = rx.frameAt(consumer++);
-      const address = words[at];
-      const length = words[at + 2];
-      umem.held = address & -CHUNK_SIZE;
-      this.#rxFrames++;
-      this.#rxBytes += length;
-      try {
-        sink.frame(memory, address, length, 0, 0);
-      } finally {
-        if (umem.held >= 0) umem.release(umem.held);
-        umem.held = -1;
-        this.#filled--;
+    try {
+      for (; done < count && !this.#closed; done++) this.#hand(sink, rx.frameAt(consumer++));
+    } finally {
+      // A frame on which the sink threw was received too.
+      this.#receiving = false;
+      if (this.#closed) this.#unmap();
+      else {
+        rx.consumer = consumer;
+        this.#refill();
       }
     }
-    this.#receiving = false;
-    if (this.#closed) this.#unmap();
-    else {
-      rx.consumer = consumer;
-      this.#refill();
-    }
     return done;
+  }
+
+  /** One frame, where the kernel has put it; its chunk is free again unless somebody sends it on. */
+  #hand(sink: FrameSink, at: number): void {
+    const umem = this.#umem;
+    const { words } = this.#rx;
+    const address = words[at];
+    const length = words[at + 2];
+    umem.held = address & -CHUNK_SIZE;
+    this.#rxFrames++;
+    this.#rxBytes += length;
+    try {
+      sink.frame(umem.memory, address, length, 0, 0);
+    } finally {
+      if (umem.held >= 0) umem.release(umem.held);
+      umem.held = -1;
+      this.#filled--;
+    }
   }
 
   /** Gives the kernel free chunks to receive into. */
@@ -276,7 +282,7 @@ export class AfXdpDevice implements Device, Disposable {
       this.#txInvalid++;
       return EINVAL;
     }
-    if (size > FRAME_MAX || size > this.mtu + LINK_HEADER) {
+    if (size > this.mtu + LINK_HEADER) {
       this.#txInvalid++;
       return EMSGSIZE;
     }
@@ -348,7 +354,7 @@ export class AfXdpDevice implements Device, Disposable {
     this.#closed = true;
     this.#waker?.close();
     this.#waker = null;
-    this.#restore();
+    this.setPromiscuous(false);
     this.#monitor?.close();
     this.#wake = () => {};
     this.#program?.close();

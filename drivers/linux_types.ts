@@ -7,4 +7,4 @@ export type { Descriptor } from "../ffi/descriptor.ts";
 export type { NamespaceReference } from "../ffi/namespace.ts";
 export type { TunDescriptor } from "../ffi/tun.ts";
 export type { BpfMap, BpfMapInfo } from "../ffi/bpf.ts";
-export type { BpfProgram, BpfProgramInfo } from "../ffi/bpf_program.ts";
+export type { BpfLink, BpfLinkInfo, BpfProgram, BpfProgramInfo, TestRunResult } from "../ffi/bpf_program.ts";

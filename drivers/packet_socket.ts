@@ -214,19 +214,22 @@ export class PacketSocketDevice implements Device, Disposable {
   receive(sink: FrameSink, budget: number): number {
     let count = 0;
     this.#receiving = true;
-    for (; count < budget && !this.#closed; count++) {
-      const at = this.#next * this.#slotSize;
-      const status = Atomics.load(this.#words, at >> 2);
-      if ((status & packet.TP_STATUS_USER) === 0) break;
-      try {
-        this.#slot(sink, at, status);
-      } finally {
-        Atomics.store(this.#words, at >> 2, 0);
-        this.#next = this.#next + 1 < this.#slots ? this.#next + 1 : 0;
+    try {
+      for (; count < budget && !this.#closed; count++) {
+        const at = this.#next * this.#slotSize;
+        const status = Atomics.load(this.#words, at >> 2);
+        if ((status & packet.TP_STATUS_USER) === 0) break;
+        try {
+          this.#slot(sink, at, status);
+        } finally {
+          Atomics.store(this.#words, at >> 2, 0);
+          this.#next = this.#next + 1 < this.#slots ? this.#next + 1 : 0;
+        }
       }
+    } finally {
+      this.#receiving = false;
+      if (this.#closed) this.#unmap();
     }
-    this.#receiving = false;
-    if (this.#closed) this.#unmap();
     if (count > 0) return count;
     if (this.#closed || this.#gone) return ENODEV;
     if (!this.#down) return 0;

@@ -15,14 +15,14 @@ export const CHUNK_SIZE = 2048;
 /** Chunks at most: 1 GiB. */
 const CHUNKS_MAX = 1 << 19;
 
-/** Options of a {@link Umem}. */
+/** Options of `new Umem`. */
 export interface UmemOptions {
-  /** Chunks of {@link CHUNK_SIZE} bytes, a power of two from 64 on. Default 4096 (8 MiB, an ordinary user's limit of locked memory). */
+  /** Chunks of 2048 bytes, a power of two from 64 on. Default 4096 (8 MiB, an ordinary user's limit of locked memory). */
   chunks?: number;
 }
 
-/** The chunks. It lives until its last socket is closed. */
-export class Umem {
+/** The chunks, as sockets use them. */
+export class UmemChunks {
   /** Chunks there are. */
   readonly chunks: number;
   /** All chunks, one after the other. */
@@ -107,11 +107,63 @@ export class Umem {
   /** A socket is closed: what it had is free. The memory goes with the last one. */
   leave(user: number): void {
     this.#sockets.delete(user);
-    if (this.#sockets.size === 0) {
-      this.memory = NO_MEMORY;
-      this.#mapping.unmap();
-      return;
-    }
+    if (this.#sockets.size === 0) return this.close();
     for (const [i, by] of this.#users.entries()) if (by === user) this.release(i * CHUNK_SIZE);
   }
+
+  /** Gives the memory back, if no socket has it: else it goes with the last. A second call does nothing. */
+  close(): void {
+    if (this.#sockets.size > 0) return;
+    this.memory = NO_MEMORY;
+    this.#mapping.unmap();
+  }
+}
+
+let chunksOf: (umem: Umem) => UmemChunks;
+
+/**
+ * Memory that AF_XDP devices share, so that frames go from one to another without being copied. It lives until the last of its
+ * devices is closed; without one, until it is closed itself.
+ *
+ * ```ts ignore
+ * const umem = new Umem({ chunks: 8192 });
+ * const [left, right] = ["eth1", "eth2"].map((name) => AfXdpDevice.open({ name, umem }));
+ * ```
+ */
+export class Umem implements Disposable {
+  readonly #chunks: UmemChunks;
+
+  static {
+    chunksOf = (umem) => umem.#chunks;
+  }
+
+  /** Takes the memory. @throws {RangeError} for a number of chunks that can't be; {Error} (ENOMEM) */
+  constructor(options: UmemOptions = {}) {
+    this.#chunks = new UmemChunks(options);
+  }
+
+  /** Chunks there are: each holds a frame. */
+  get chunks(): number {
+    return this.#chunks.chunks;
+  }
+
+  /** Chunks that nobody uses: neither the kernel nor a device. */
+  get free(): number {
+    return this.#chunks.free;
+  }
+
+  /** Gives the memory back, if no device has it: else it goes with the last. A second call does nothing. */
+  close(): void {
+    this.#chunks.close();
+  }
+
+  /** {@link close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** What a socket works with. */
+export function umemChunks(umem: Umem): UmemChunks {
+  return chunksOf(umem);
 }

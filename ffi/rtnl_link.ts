@@ -37,6 +37,9 @@ const IFLA_STATS64 = 23;
 const IFLA_NET_NS_FD = 28;
 const IFLA_PROMISCUITY = 30;
 const IFLA_CARRIER = 33;
+const IFLA_XDP = 43;
+/** Within IFLA_XDP: the one program, or those of generic mode, of the driver, of the card. */
+const XDP_PROGRAM_IDS = [4, 5, 6, 7];
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
@@ -91,6 +94,8 @@ export interface Link {
   readonly peer: number;
   /** How many ask for frames that aren't meant for its address; 0: nobody. */
   readonly promiscuity: number;
+  /** The kernel's numbers of the XDP programs that are attached. */
+  readonly xdpPrograms: readonly number[];
   /** What a TAP or TUN is set to; null for other links, and from kernels before 4.17. */
   readonly tun: TunSettings | null;
   readonly rxPackets: number;
@@ -195,6 +200,12 @@ function parseTun(info: NetlinkPart | undefined): TunSettings | null {
   };
 }
 
+function parseXdp(xdp: NetlinkPart | undefined): number[] {
+  if (xdp === undefined) return [];
+  const found = attributes(xdp, 0);
+  return [...new Set(XDP_PROGRAM_IDS.map((type) => attributeU32(found.get(type))))].filter((id) => id !== 0);
+}
+
 /** A link in an RTM_NEWLINK or RTM_DELLINK message. */
 export function parseLink(part: NetlinkPart): Link {
   const found = attributes(part, 16);
@@ -219,6 +230,7 @@ export function parseLink(part: NetlinkPart): Link {
     master: attributeU32(found.get(IFLA_MASTER)),
     peer: attributeU32(found.get(IFLA_LINK)),
     promiscuity: attributeU32(found.get(IFLA_PROMISCUITY)),
+    xdpPrograms: parseXdp(found.get(IFLA_XDP)),
     tun: parseTun(info),
     rxPackets: counter(0),
     txPackets: counter(1),

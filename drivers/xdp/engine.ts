@@ -60,8 +60,11 @@ export interface TraceEvent {
 export interface EngineOptions {
   /** Told about every frame: for debugging, it costs. What it throws is reported and ends nothing. */
   trace?: (event: Readonly<TraceEvent>) => void;
-  /** Told when a port's device is gone for good; the port has been removed. */
-  onGone?: (port: XdpPort) => void;
+  /**
+   * Told when a port's device is gone for good, or has thrown `error`; the port has been removed, the others go on. Default: what
+   * a device throws is reported.
+   */
+  onGone?: (port: XdpPort, error?: unknown) => void;
 }
 
 /** Takes one port's frames. */
@@ -118,7 +121,7 @@ export class XdpEngine implements Disposable {
   readonly #fast: (XdpPort | null)[] = new Array(FAST_INDEXES).fill(null);
   readonly #context = new XdpContext();
   readonly #trace: ((event: Readonly<TraceEvent>) => void) | null;
-  readonly #onGone: ((port: XdpPort) => void) | null;
+  readonly #onGone: ((port: XdpPort, error?: unknown) => void) | null;
   #event: TraceEvent | null = null;
   #error: unknown = null;
   #running: CountedProgram | null = null;
@@ -196,9 +199,17 @@ export class XdpEngine implements Disposable {
     port.device.close();
   }
 
-  /** Closes all ports. A second call does nothing. */
+  /** Closes all ports. A second call does nothing. @throws what the first device threw that could not be closed; the others are */
   close(): void {
-    for (const ingress of [...this.#ingress.values()]) this.#remove(ingress);
+    const errors: unknown[] = [];
+    for (const ingress of [...this.#ingress.values()]) {
+      try {
+        this.#remove(ingress);
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 
   /** {@link close}. */
@@ -232,30 +243,46 @@ export class XdpEngine implements Disposable {
     for (const { port } of this.#ingress.values()) {
       if (!port.dirty) continue;
       port.dirty = false;
-      port.device.flush?.();
+      try {
+        port.device.flush?.();
+      } catch (error) {
+        this.#lose(port, error);
+      }
     }
     return total;
   }
 
   #drain(ingress: Ingress): number {
     const { port } = ingress;
-    const count = port.device.receive(ingress, BURST);
+    let count = 0;
+    try {
+      count = port.device.receive(ingress, BURST);
+      if (count >= 0 && count < BURST && port.attached) port.device.arm();
+    } catch (error) {
+      this.#lose(port, error);
+    }
     if (!port.attached) return Math.max(0, count); // removed by a hook meanwhile
     if (count === BURST) this.#wake(ingress);
-    else if (count >= 0) port.device.arm();
-    else if (count === -ENODEV) {
-      this.#remove(ingress);
-      this.#tellGone(port);
-    } else {
+    else if (count === -ENODEV) this.#lose(port);
+    else if (count < 0) {
       clearTimeout(ingress.retry);
       ingress.retry = setTimeout(() => this.#wake(ingress), DOWN_RETRY_MS);
     }
     return Math.max(0, count);
   }
 
-  #tellGone(port: XdpPort): void {
+  /** A port whose device is gone, or can't be relied on: the others go on without it. */
+  #lose(port: XdpPort, error?: unknown): void {
+    const ingress = this.#ingress.get(port.ifindex);
+    if (ingress?.port !== port) return;
     try {
-      this.#onGone?.(port);
+      this.#remove(ingress);
+    } catch (error) {
+      reportError(error);
+    }
+    try {
+      if (this.#onGone !== null) this.#onGone(port, error);
+      else if (error !== undefined) reportError(error);
     } catch (error) {
       reportError(error);
     }
@@ -295,11 +322,20 @@ export class XdpEngine implements Disposable {
     if (action === XDP_REDIRECT) {
       const target = this.#target(context.redirectIfindex);
       if (target === null) port.counters.redirectErrors++;
-      else target.send(memory, context.offset, size, flags, segmentSize);
-    } else if (action === XDP_TX) port.send(memory, context.offset, size, flags, segmentSize);
+      else this.#send(target, memory, context.offset, size, flags, segmentSize);
+    } else if (action === XDP_TX) this.#send(port, memory, context.offset, size, flags, segmentSize);
     else if (action === XDP_PASS) {
       if (host === null) port.counters.passedToNobody++;
       else this.#pass(host, memory, context.offset, size, flags, segmentSize);
+    }
+  }
+
+  /** The fault of a device must not stop the port that sends by it. */
+  #send(port: XdpPort, memory: FrameMemory, offset: number, length: number, flags: number, segmentSize: number): void {
+    try {
+      port.send(memory, offset, length, flags, segmentSize);
+    } catch (error) {
+      this.#lose(port, error);
     }
   }
 

@@ -119,9 +119,10 @@ export class XdpForwarder implements Disposable {
     }));
     this.engine = new XdpEngine({
       trace,
-      onGone: (port) => {
+      onGone: (port, error) => {
         this.#forget(port);
-        onGone?.(port);
+        if (onGone !== undefined) onGone(port, error);
+        else if (error !== undefined) reportError(error);
       },
     });
   }
@@ -225,9 +226,12 @@ export class XdpForwarder implements Disposable {
 
   /** Closes all interfaces. A second call does nothing. */
   close(): void {
-    this.engine.close();
-    this.#roles.clear();
-    this.#loaded = null;
+    try {
+      this.engine.close();
+    } finally {
+      this.#roles.clear();
+      this.#loaded = null;
+    }
   }
 
   /** {@link close}. */

@@ -25,7 +25,31 @@ const ICMP_SIZE = 8;
 const UDP_SIZE = 8;
 const TCP_SIZE = 20;
 
-/** Where a parser is. */
+/**
+ * Where a parser is.
+ *
+ * ```ts
+ * import { PacketDevice, ParseCursor, parseEthernet, parseIpv4, redirect, XDP_PASS, XdpEngine } from "@tapioca/tapioca";
+ *
+ * const cursor = new ParseCursor();
+ * const engine = new XdpEngine();
+ * const [left, right] = ["left", "right"].map((name) => new PacketDevice({ name, medium: "ethernet" }));
+ * engine.add(right, { ifindex: 2 });
+ * engine.add(left, {
+ *   // UDP goes to interface 2, all else to the host.
+ *   program: (view, offset, end, _ifindex, context) => {
+ *     if (parseEthernet(view, end, cursor.begin(offset)) !== 0x800) return XDP_PASS;
+ *     return parseIpv4(view, end, cursor) === 17 ? redirect(context, 2) : XDP_PASS;
+ *   },
+ * });
+ * const frame = new Uint8Array(42);
+ * frame.set([0x08, 0x00, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17], 12);
+ * left.inject(frame);
+ * engine.poll();
+ * console.log(right.take().length); // 1
+ * engine.close();
+ * ```
+ */
 export class ParseCursor {
   /** The next header begins here, in the frame's memory. */
   at = 0;

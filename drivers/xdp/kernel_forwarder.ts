@@ -1,36 +1,35 @@
 /**
  * The VLAN forwarder in the kernel: the programs of `programs/vlan_mux.ts`, attached to interfaces. Everything that it needs is
- * pinned in one folder of bpffs, so that it outlives the process that made it, and can be found again.
- *
- * ```text
- *  FOLDER/router_iface   the map: at 0 the router's interface
- *  FOLDER/ports          the map: interfaces that the router reaches
- *  FOLDER/netns_N        an empty folder: the network namespace that it belongs to
- *  FOLDER/if_7/count     the counters of interface 7 (a map "physical_count" or "router_count")
- *  FOLDER/if_7/native    its link, by the name of the mode: "native" or "generic"
- *  FOLDER/if_7/promisc   an empty folder: we made it promiscuous
- * ```
+ * pinned in one folder of bpffs, so that it outlives the process that made it, and can be found again:
+ * `kernel_pins.ts` says what.
  *
  * @module
  */
-import { BpfError, BPFFS_PATH, BpfMap, inBpffs } from "../../ffi/bpf.ts";
-import { type AttachMode, BpfLink } from "../../ffi/bpf_program.ts";
+import { BPFFS_PATH, BpfMap } from "../../ffi/bpf.ts";
+import type { AttachMode } from "../../ffi/bpf_program.ts";
 import { EEXIST, ENODEV, ENOENT, errnoError } from "../../ffi/errno.ts";
-import { IFF_PROMISC } from "../../ffi/ifreq.ts";
-import { parseMac } from "../../ffi/inet.ts";
-import { getLink, type Link, setLink } from "../../ffi/rtnl_link.ts";
-import { createMap, LoadedProgram } from "./bpf/load.ts";
-import { type InterfaceRole, isRouterMac } from "./forwarder.ts";
+import { getLink, type Link } from "../../ffi/rtnl_link.ts";
 import {
-  IFINDEX_MAX,
-  MUX_COUNTERS,
-  PHYSICAL_COUNTERS,
-  physicalProgram,
-  PORTS,
-  ROUTER_COUNTERS,
-  ROUTER_IFACE,
-  routerProgram,
-} from "./programs/vlan_mux.ts";
+  addInterface,
+  checkBpffs,
+  exists,
+  interfaceFolders,
+  isDead,
+  isOurs,
+  key,
+  type Manner,
+  MODES,
+  pinnedLinks,
+  pinnedMode,
+  pinnedNumber,
+  readIfindex,
+  readManner,
+  rememberManner,
+  removeAll,
+  removeInterface,
+  tidy,
+} from "./kernel_pins.ts";
+import { MUX_COUNTERS, PHYSICAL_COUNTERS, ROUTER_COUNTERS, ROUTER_IFACE } from "./programs/vlan_mux.ts";
 import { type ForwarderReport, type InterfaceReport, noActions, noMuxCounts } from "./report.ts";
 import type { VlanMode } from "./vlan_functions.ts";
 
@@ -40,7 +39,6 @@ export type { AttachMode } from "../../ffi/bpf_program.ts";
 export const KERNEL_FORWARDER_FOLDER: string = `${BPFFS_PATH}/xdp_forwarder`;
 /** The type of a link with Ethernet addresses. */
 const ARPHRD_ETHER = 1;
-const MODES = ["native", "generic"] as const;
 
 /** Options of {@link KernelForwarder.up}. */
 export interface KernelForwarderOptions {
@@ -58,41 +56,13 @@ export interface KernelForwarderOptions {
   promiscuous?: boolean;
 }
 
-function key(value: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
-
-function namespaceFolder(): string {
-  return `netns_${Deno.statSync("/proc/thread-self/ns/net").ino}`;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-function names(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-}
-
-/** The folder's interfaces, by the numbers in their names. */
-function interfaceFolders(folder: string): string[] {
-  const found = names(folder).filter((name) => /^if_\d+$/.test(name));
-  return found.sort((a, b) => Number(a.slice(3)) - Number(b.slice(3))).map((name) => `${folder}/${name}`);
-}
-
-function checkBpffs(folder: string): void {
-  if (!folder.startsWith("/")) throw new TypeError(`The folder must be an absolute path: ${JSON.stringify(folder)}`);
-  if (inBpffs(folder)) return;
-  const hint = `Mount one: mount -t bpf bpf ${BPFFS_PATH}`;
-  throw new BpfError(`Cannot pin the forwarder in ${folder}: no bpffs is mounted there (ENOBPFFS). ${hint}`, "ENOBPFFS");
+/** Interfaces of this namespace, looked over before anything is changed. */
+function findLinks(interfaces: readonly string[]): Link[] {
+  if (new Set(interfaces).size !== interfaces.length) throw new TypeError("An interface is named twice");
+  const links = interfaces.map((name) => getLink(name));
+  const odd = links.find(({ mac, type }) => mac === "" || type !== ARPHRD_ETHER);
+  if (odd !== undefined) throw new TypeError(`Interface "${odd.name}" has no Ethernet address`);
+  return links;
 }
 
 /** True if an interface that refuses native mode may have the other one: what else is wrong would be wrong there too. */
@@ -101,68 +71,21 @@ function lacksNative(error: unknown): boolean {
   return code === "EOPNOTSUPP" || code === "EINVAL";
 }
 
-/** Removes what a forwarder put into its folder, as far as it is there; then the folder. */
-function removeAll(folder: string): void {
-  for (const path of interfaceFolders(folder)) {
-    for (const mode of MODES.filter((mode) => exists(`${path}/${mode}`))) {
-      using link = BpfLink.open(`${path}/${mode}`);
-      const { ifindex } = link.info;
-      if (exists(`${path}/promisc`)) {
-        // The link holds the number: no other interface has it.
-        if (ifindex !== 0) setLink(ifindex, { promiscuous: false });
-        Deno.removeSync(`${path}/promisc`);
-      }
-      if (ifindex !== 0) link.detach();
-      Deno.removeSync(`${path}/${mode}`);
-    }
-    if (exists(`${path}/count`)) Deno.removeSync(`${path}/count`);
-    Deno.removeSync(path);
-  }
-  for (const name of [ROUTER_IFACE.name, PORTS.name]) if (exists(`${folder}/${name}`)) Deno.removeSync(`${folder}/${name}`);
-  for (const name of names(folder).filter((name) => /^netns_\d+$/.test(name))) Deno.removeSync(`${folder}/${name}`);
-  Deno.removeSync(folder);
+function checkOurs(folder: string): void {
+  if (isOurs(folder)) return;
+  throw new TypeError(`The forwarder in ${folder} belongs to another network namespace: go there first (nsenter, ip netns exec)`);
 }
 
-/** Puts one interface's program, counters and link in place. */
-function addInterface(
-  folder: string,
-  link: Link,
-  role: InterfaceRole,
-  attach: AttachMode,
-  options: KernelForwarderOptions,
-): void {
-  const path = `${folder}/if_${link.index}`;
-  using routerIface = BpfMap.open(`${folder}/${ROUTER_IFACE.name}`);
-  using ports = BpfMap.open(`${folder}/${PORTS.name}`);
-  const description = role === "router" ? routerProgram({ mode: options.mode }) : physicalProgram();
-  using loaded = LoadedProgram.load(description, [routerIface, ports]);
-  using attached = BpfLink.attachXdp(loaded.program, link.index, attach);
-  Deno.mkdirSync(path, { mode: 0o700 });
-  loaded.map((role === "router" ? ROUTER_COUNTERS : PHYSICAL_COUNTERS).name).pin(`${path}/count`);
-  attached.pin(`${path}/${attach}`);
-  if (link.index <= IFINDEX_MAX) {
-    const code = ports.update(key(link.index), key(link.index));
-    if (code < 0) throw errnoError("update", `map "${PORTS.name}" with interface "${link.name}"`, code);
-  }
-  if ((role === "physical" && options.promiscuous !== true) || (link.flags & IFF_PROMISC) !== 0) return;
-  Deno.mkdirSync(`${path}/promisc`, { mode: 0o700 });
-  setLink(link.index, { promiscuous: true });
-}
-
-function build(folder: string, links: readonly Link[], attach: AttachMode, options: KernelForwarderOptions): void {
+function build(folder: string, links: readonly Link[], manner: Manner): void {
+  // What a namespace that has ended left behind.
+  if (exists(folder) && !isOurs(folder) && interfaceFolders(folder).length > 0 && isDead(folder)) removeAll(folder);
   if (exists(folder)) {
     throw errnoError("make a forwarder in", folder, EEXIST, "One is there already: take it down first, or choose another folder");
   }
   Deno.mkdirSync(folder, { mode: 0o700 });
   try {
-    Deno.mkdirSync(`${folder}/${namespaceFolder()}`, { mode: 0o700 });
-    for (const spec of [ROUTER_IFACE, PORTS]) {
-      using map = createMap(spec);
-      map.pin(`${folder}/${spec.name}`);
-    }
-    for (const link of links) {
-      addInterface(folder, link, isRouterMac(parseMac(link.mac)) ? "router" : "physical", attach, options);
-    }
+    rememberManner(folder, manner);
+    for (const link of links) addInterface(folder, link, manner);
   } catch (error) {
     try {
       removeAll(folder);
@@ -192,7 +115,7 @@ export class KernelForwarder {
 
   /**
    * Loads the programs, attaches them to interfaces of this network namespace, and pins everything. When that fails nothing is
-   * left behind.
+   * left behind. A forwarder whose interfaces ended with their namespace is replaced.
    *
    * @throws {TypeError} for impossible options, or an interface without an Ethernet address
    * @throws `BpfError` (ENOBPFFS: no bpffs is mounted there), `AlreadyExists` (EEXIST: a forwarder is there)
@@ -202,19 +125,17 @@ export class KernelForwarder {
     const { folder = KERNEL_FORWARDER_FOLDER, attach = "auto", mode = "mask" } = options;
     if (mode !== "mask" && mode !== "strict") throw new TypeError(`mode must be "mask" or "strict": ${mode}`);
     if (attach !== "auto" && !MODES.includes(attach)) throw new TypeError(`attach must be native, generic or auto: ${attach}`);
-    if (new Set(interfaces).size !== interfaces.length) throw new TypeError("An interface is named twice");
     checkBpffs(folder);
-    const links = interfaces.map((name) => getLink(name));
-    const odd = links.find(({ mac, type }) => mac === "" || type !== ARPHRD_ETHER);
-    if (odd !== undefined) throw new TypeError(`Interface "${odd.name}" has no Ethernet address`);
-    if (attach !== "auto") build(folder, links, attach, options);
-    else if (links.some(({ kind }) => kind === "veth")) build(folder, links, "generic", options);
+    const links = findLinks(interfaces);
+    const manner = (attach: AttachMode) => ({ attach, strict: mode === "strict", promiscuous: options.promiscuous === true });
+    if (attach !== "auto") build(folder, links, manner(attach));
+    else if (links.some(({ kind }) => kind === "veth")) build(folder, links, manner("generic"));
     else {
       try {
-        build(folder, links, "native", options);
+        build(folder, links, manner("native"));
       } catch (error) {
         if (!lacksNative(error)) throw error;
-        build(folder, links, "generic", options);
+        build(folder, links, manner("generic"));
       }
     }
     return new KernelForwarder(folder);
@@ -224,33 +145,73 @@ export class KernelForwarder {
    * Finds a forwarder again.
    *
    * @throws `BpfError` (ENOBPFFS), `NotFound` (ENOENT: nothing is pinned there)
-   * @throws {TypeError} when it belongs to another network namespace
+   * @throws {TypeError} when it belongs to another network namespace; not if its interfaces are gone with that one
    */
   static open(folder: string = KERNEL_FORWARDER_FOLDER): KernelForwarder {
     checkBpffs(folder);
     if (!exists(folder)) {
       throw errnoError("open", `map "${ROUTER_IFACE.name}" in ${folder}`, ENOENT, "No forwarder is there: bring one up first");
     }
-    const namespace = names(folder).find((name) => name.startsWith("netns_"));
-    if (namespace !== undefined && namespace !== namespaceFolder()) {
-      throw new TypeError(
-        `The forwarder in ${folder} belongs to another network namespace: go there first (nsenter, ip netns exec)`,
-      );
-    }
+    if (!isDead(folder)) checkOurs(folder);
     return new KernelForwarder(folder);
+  }
+
+  /**
+   * Adds interfaces while the others go on: attached in the mode that those have, with the tags counting as `up` was told. When
+   * that fails none of them has been added.
+   *
+   * @param options.promiscuous make physical ones promiscuous too. Default: as `up` was told
+   * @throws what {@link up} throws; `AlreadyExists` (EEXIST) for one that the forwarder has
+   */
+  add(interfaces: readonly string[], options: { promiscuous?: boolean } = {}): void {
+    const { folder } = this;
+    checkOurs(folder);
+    const remembered = readManner(folder);
+    const manner = { ...remembered, promiscuous: options.promiscuous ?? remembered.promiscuous };
+    const links = findLinks(interfaces);
+    const known = this.#links();
+    const taken = links.find(({ index }) => known.has(index));
+    if (taken !== undefined) throw errnoError("add", `interface "${taken.name}"`, EEXIST, "The forwarder has it already");
+    const path = ({ index }: Link) => `${folder}/if_${index}`;
+    // Of an interface of that number that is gone.
+    for (const link of links) if (exists(path(link))) removeInterface(folder, path(link));
+    try {
+      for (const link of links) addInterface(folder, link, manner);
+    } catch (error) {
+      try {
+        for (const link of links) if (exists(path(link))) removeInterface(folder, path(link));
+        tidy(folder);
+      } catch { /* what was wrong first matters; it can be removed again */ }
+      throw error;
+    }
+  }
+
+  /**
+   * Takes interfaces away while the others go on. If the router's is among them, frames of physical ones are dropped until there
+   * is another. The map `router_iface` goes with the last one, and comes again with the next.
+   *
+   * @param interfaces their names; of one that is gone, the name that the report has
+   * @throws `NotFound` (ENODEV) when the forwarder has no such interface: nothing has been changed then
+   */
+  remove(interfaces: readonly string[]): void {
+    const links = this.#links();
+    const paths = new Map(interfaceFolders(this.folder).map((path) => [this.#name(path, links), path]));
+    for (const name of interfaces) if (!paths.has(name)) throw this.#unknown(name, [...paths.keys()]);
+    for (const name of new Set(interfaces)) removeInterface(this.folder, paths.get(name)!);
   }
 
   /** The interfaces that are still there, by number. */
   #links(): Map<number, Link> {
-    const links = new Map<number, Link>();
-    for (const path of interfaceFolders(this.folder)) {
-      const mode = MODES.find((mode) => exists(`${path}/${mode}`));
-      if (mode === undefined) continue;
-      using link = BpfLink.open(`${path}/${mode}`);
-      const { ifindex } = link.info;
-      if (ifindex !== 0) links.set(ifindex, getLink(ifindex));
-    }
-    return links;
+    return pinnedLinks(this.folder);
+  }
+
+  /** What an interface is called in reports. */
+  #name(path: string, links: ReadonlyMap<number, Link>): string {
+    return links.get(pinnedNumber(path))?.name ?? `(gone, ${pinnedNumber(path)})`;
+  }
+
+  #unknown(name: string, known: readonly string[]): Error {
+    return errnoError("find", `interface "${name}"`, ENODEV, `The forwarder has ${known.join(", ") || "none"}`);
   }
 
   /**
@@ -264,9 +225,7 @@ export class KernelForwarder {
     using map = this.#routerIface();
     const links = [...this.#links().values()];
     const link = links.find((link) => link.name === name);
-    if (link === undefined) {
-      throw errnoError("find", `interface "${name}"`, ENODEV, `The forwarder has ${links.map(({ name }) => name).join(", ")}`);
-    }
+    if (link === undefined) throw this.#unknown(name, links.map(({ name }) => name));
     const code = map.update(key(0), key(link.index));
     if (code < 0) throw errnoError("update", `map "${ROUTER_IFACE.name}" with interface "${name}"`, code);
   }
@@ -274,24 +233,22 @@ export class KernelForwarder {
   #routerIface(): BpfMap {
     const path = `${this.folder}/${ROUTER_IFACE.name}`;
     if (exists(path)) return BpfMap.open(path);
-    throw errnoError(
-      "open",
-      `map "${ROUTER_IFACE.name}" in ${this.folder}`,
-      ENOENT,
-      "Take the forwarder down, and bring it up again",
-    );
+    const hint = interfaceFolders(this.folder).length === 0
+      ? "No interface was added yet: it is there with the first"
+      : "Take the forwarder down, and bring it up again";
+    throw errnoError("open", `map "${ROUTER_IFACE.name}" in ${this.folder}`, ENOENT, hint);
   }
 
   /** Its counters. @throws what opening the pinned objects says */
   get report(): ForwarderReport {
-    using map = this.#routerIface();
-    const value = map.lookup(key(0));
-    const routerIndex = value === null ? 0 : new DataView(value.buffer).getUint32(0, true);
-    const links = this.#links();
+    const folders = interfaceFolders(this.folder);
     const programs = { physical: noMuxCounts(), router: noMuxCounts() };
     const interfaces: Record<string, InterfaceReport> = {};
-    for (const path of interfaceFolders(this.folder)) {
-      const by = MODES.find((mode) => exists(`${path}/${mode}`));
+    if (folders.length === 0) return { place: "kernel", router: null, interfaces, programs };
+    using map = this.#routerIface();
+    const links = this.#links();
+    for (const path of folders) {
+      const by = pinnedMode(path);
       if (by === undefined) continue;
       using counts = BpfMap.open(`${path}/count`);
       const role = counts.info.name === ROUTER_COUNTERS.name ? "router" : "physical";
@@ -303,11 +260,25 @@ export class KernelForwarder {
         if (name !== "received") actions.DROP += count;
         actions.REDIRECT += name === "received" ? count : -count;
       }
-      const link = links.get(Number(path.slice(path.lastIndexOf("_") + 1)));
-      const name = link?.name ?? `(gone, ${path.slice(path.lastIndexOf("_") + 1)})`;
-      interfaces[name] = { ifindex: link?.index ?? 0, role, by, actions };
+      interfaces[this.#name(path, links)] = {
+        ifindex: links.get(pinnedNumber(path))?.index ?? 0,
+        role,
+        by,
+        actions,
+        notSent: null,
+      };
     }
-    return { place: "kernel", router: links.get(routerIndex)?.name ?? null, interfaces, programs };
+    this.#addRemoved(programs);
+    return { place: "kernel", router: links.get(readIfindex(map))?.name ?? null, interfaces, programs };
+  }
+
+  /** What interfaces counted that were removed. */
+  #addRemoved(programs: ForwarderReport["programs"]): void {
+    for (const [role, { name }] of [["physical", PHYSICAL_COUNTERS], ["router", ROUTER_COUNTERS]] as const) {
+      if (!exists(`${this.folder}/${name}`)) continue;
+      using counts = BpfMap.open(`${this.folder}/${name}`);
+      for (const [i, name] of MUX_COUNTERS.entries()) programs[role][name] += Number(counts.counter(key(i)));
+    }
   }
 
   /**

@@ -67,17 +67,30 @@ export class XdpPort {
   /** It has sent since the last flush. */
   dirty = false;
   readonly #tx = new TxFrame();
-  readonly #frameMax: number;
+  #name: string;
+  #frameMax: number;
   readonly #segmentation: number;
   readonly #checksum: boolean;
   #normalizer: Normalizer | null = null;
 
   /** A port for an opened device. */
-  constructor(readonly device: Device, readonly name: string, readonly ifindex: number, readonly queue: number) {
+  constructor(readonly device: Device, name: string, readonly ifindex: number, readonly queue: number) {
+    this.#name = name;
     const { txChecksum, txSegmentation } = device.capabilities;
     this.#frameMax = device.mtu + LINK_BYTES;
     this.#segmentation = txSegmentation;
     this.#checksum = txChecksum;
+  }
+
+  /** What it is called: at first as `add` was told. */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Its interface has got another name, or another MTU. */
+  follow(name: string, mtu: number): void {
+    this.#name = name;
+    this.#frameMax = mtu + LINK_BYTES;
   }
 
   /**
@@ -124,6 +137,12 @@ export class XdpPort {
     }
     if (!this.#checksum) completeChecksum(tx);
     return this.#give(tx);
+  }
+
+  /** Frames that were to leave by it and didn't, for whatever reason. */
+  get notSent(): number {
+    const { txFull, txErrors, txTooLong, txUnfinished } = this.counters;
+    return txFull + txErrors + txTooLong + txUnfinished;
   }
 
   /** Everything that was counted, with the device's own counters: a copy. */

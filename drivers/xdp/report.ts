@@ -22,6 +22,8 @@ export interface InterfaceReport {
   by: "native" | "generic" | "device";
   /** What its program said of the frames that came in by it. */
   actions: ActionCounts;
+  /** Frames that were to leave by it and didn't: longer than its MTU, or it took no more. null: the kernel doesn't tell. */
+  notSent: number | null;
 }
 
 /** A forwarder's counters. */
@@ -54,10 +56,10 @@ export function reportForwarder(forwarder: XdpForwarder): ForwarderReport {
     for (const name of MUX_COUNTERS) programs[role][name] = statistics.programs[role]?.[name] ?? 0;
   }
   const interfaces: Record<string, InterfaceReport> = {};
-  for (const { name, ifindex, actions } of engine.ports.toSorted((a, b) => a.ifindex - b.ifindex)) {
+  for (const { name, ifindex, actions, notSent } of engine.ports.toSorted((a, b) => a.ifindex - b.ifindex)) {
     const counts = noActions();
     for (const [i, action] of ACTION_NAMES.entries()) counts[action] = actions[i];
-    interfaces[name] = { ifindex, role: forwarder.role(name) ?? "physical", by: "device", actions: counts };
+    interfaces[name] = { ifindex, role: forwarder.role(name) ?? "physical", by: "device", actions: counts, notSent };
   }
   return { place: "user", router: engine.port(routerIface?.ifindexAt(0) ?? 0)?.name ?? null, interfaces, programs };
 }

@@ -5,16 +5,21 @@
  */
 
 /** What may be asked. */
-export type Question = { command: "set-router-iface"; name: string } | { command: "stats" } | { command: "down" };
+export type Question =
+  | { command: "add"; names: string[]; promiscuous: boolean }
+  | { command: "remove"; names: string[] }
+  | { command: "set-router-iface"; name: string }
+  | { command: "stats" }
+  | { command: "down" };
 
 type Answer = { ok: true; value: unknown } | { ok: false; error: string };
 
 /** Bytes of a line at most: thousands of interfaces fit into an answer. */
 const LINE_MAX = 4 << 20;
-/** Who asks at one time; more are turned away. */
+/** Who asks at one time; more wait until one of them has its answer or its time is over. */
 const CLIENTS_MAX = 16;
-/** How long the last answer may take. */
-const LAST_ANSWER_MS = 2000;
+/** How long a client may take to send its line, and as long again to take the answer. */
+const PATIENCE_MS = 2000;
 
 /** The line that comes, without its end; "" if none does. */
 async function readLine(conn: Deno.UnixConn): Promise<string> {
@@ -102,26 +107,28 @@ export class ControlServer {
 
   async #run(): Promise<void> {
     for await (const conn of this.#listener) {
-      if (this.#clients.size >= CLIENTS_MAX) {
-        conn.close();
-        continue;
-      }
       const serving = this.#serve(conn);
       this.#serving.add(serving);
       serving.then(() => this.#serving.delete(serving));
+      if (this.#serving.size >= CLIENTS_MAX) await Promise.race(this.#serving);
     }
   }
 
   async #serve(conn: Deno.UnixConn): Promise<void> {
     this.#clients.set(conn, false);
+    let timer = setTimeout(() => this.#end(conn), PATIENCE_MS);
     try {
       const line = await readLine(conn);
       if (line === "") return;
+      clearTimeout(timer);
       this.#clients.set(conn, true);
-      await writeLine(conn, this.#do(line));
+      const answer = this.#do(line);
+      timer = setTimeout(() => this.#end(conn), PATIENCE_MS);
+      await writeLine(conn, answer);
     } catch {
       // Whoever asked has gone.
     } finally {
+      clearTimeout(timer);
       this.#end(conn);
     }
   }
@@ -154,8 +161,6 @@ export class ControlServer {
   async close(): Promise<void> {
     this.stop();
     for (const [conn, answering] of this.#clients) if (!answering) this.#end(conn);
-    const timer = setTimeout(() => [...this.#clients.keys()].forEach((conn) => this.#end(conn)), LAST_ANSWER_MS);
     await Promise.all(this.#serving);
-    clearTimeout(timer);
   }
 }

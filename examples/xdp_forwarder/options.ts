@@ -9,7 +9,10 @@ import { KERNEL_FORWARDER_FOLDER } from "../../mod.ts";
 /** How the program is called. */
 export const USAGE = `usage: xdp_forwarder.ts COMMAND
   up [--kernel|--user|--auto] [--mode native|generic|auto] [--strict] [--promiscuous] IFACE…
-                            an IFACE is the name of an interface, or tap:NAME for a TAP of this process (--user)
+                            an IFACE is the name of an interface; with --user also tap:NAME, a TAP of this process, and
+                            xsk:NAME[:QUEUE], an interface's queue by AF_XDP
+  add [--promiscuous] IFACE…, remove IFACE…
+                            while the others go on
   set-router-iface NAME     where frames of the physical interfaces go
   stats [--json]            counters by interface and action
   down                      takes everything away again
@@ -20,7 +23,7 @@ export class UsageError extends Error {}
 
 /** What the user wants. */
 export interface Command {
-  name: "up" | "set-router-iface" | "stats" | "down" | "help";
+  name: typeof COMMANDS[number] | "help";
   /** Interfaces. */
   names: string[];
   place: "kernel" | "user" | "auto";
@@ -32,11 +35,12 @@ export interface Command {
   socket: string;
 }
 
-const COMMANDS = ["up", "set-router-iface", "stats", "down"] as const;
+const COMMANDS = ["up", "add", "remove", "set-router-iface", "stats", "down"] as const;
+const TAKE_INTERFACES = ["up", "add", "remove"];
 
 /** How many names a command takes. */
 function checkNames(name: string, names: string[]): void {
-  if (name === "up" && names.length === 0) throw new UsageError("up: which interfaces?");
+  if (TAKE_INTERFACES.includes(name) && names.length === 0) throw new UsageError(`${name}: which interfaces?`);
   if (name === "set-router-iface" && (names.length !== 1 || names[0] === "")) {
     throw new UsageError("set-router-iface: the name of one interface is needed");
   }
@@ -73,6 +77,7 @@ export function parseCommand(args: readonly string[]): Command {
   if (name === undefined) throw new UsageError(first === "" ? "a command is needed" : `unknown command ${first}`);
   if (name !== "help") checkNames(name, names);
   for (const option of ["strict", "promiscuous", "mode", "auto"]) {
+    if (option === "promiscuous" && name === "add") continue;
     if (values[option] && name !== "up" && name !== "help") throw new UsageError(`--${option} is for up`);
   }
   if (flag("json") && name !== "stats" && name !== "help") throw new UsageError("--json is for stats");

@@ -15,9 +15,10 @@ function columns(rows: string[][]): string {
 /** Counters by interface and action, and what was dropped why. */
 export function table(report: ForwarderReport): string {
   const actions = ["ABORTED", "DROP", "PASS", "TX", "REDIRECT"] as const;
-  const rows = [["interface", "number", "side", "by", ...actions]];
+  const rows = [["interface", "number", "side", "by", ...actions, "not sent"]];
   for (const [name, one] of Object.entries(report.interfaces)) {
-    rows.push([name, String(one.ifindex), one.role, one.by, ...actions.map((action) => String(one.actions[action]))]);
+    const counts = actions.map((action) => String(one.actions[action]));
+    rows.push([name, String(one.ifindex), one.role, one.by, ...counts, one.notSent === null ? "unknown" : String(one.notSent)]);
   }
   const lines = [
     `in ${report.place === "kernel" ? "the kernel" : "user space"}, router: ${report.router ?? "none"}`,

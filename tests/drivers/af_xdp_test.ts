@@ -1,19 +1,20 @@
 /** In a network namespace of its own (TAPIOCA_KERNEL), see kernel.ts. */
-import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertMatch, assertThrows } from "@std/assert";
 import { AfXdpDevice, type AfXdpOptions, Umem } from "../../drivers/af_xdp.ts";
 import { PacketSocketDevice } from "../../drivers/packet_socket.ts";
 import { XdpEngine } from "../../drivers/xdp/engine.ts";
 import { adjustHead, redirect } from "../../drivers/xdp/context.ts";
 import { wakersIdle } from "../../ffi/poll.ts";
-import { createLink, deleteLink, getLink } from "../../ffi/rtnl_link.ts";
+import { createLink, deleteLink, getLink, setLink } from "../../ffi/rtnl_link.ts";
 import { EMSGSIZE, ENODEV } from "../../stack/codes.ts";
 import { type Device, FrameMemory, type FrameSink, TxFrame } from "../../stack/device.ts";
 import { lacksBpf } from "../testing/bpf.ts";
+import { run } from "../testing/namespace.ts";
 import { kernelTest as anyKernelTest, thrown } from "../ffi/kernel.ts";
 import { Keep } from "./frames.ts";
 import { tagged } from "./xdp/run.ts";
 
-const lacks = lacksBpf();
+const lacks = lacksBpf(["ip", "setpriv"], "iproute2 util-linux");
 
 /** The program that hands frames to the socket needs rights beyond those of a user namespace. */
 function kernelTest(name: string, run: () => void | Promise<void>): void {
@@ -189,6 +190,109 @@ kernelTest(
     d.close();
   },
 );
+
+kernelTest("the interface's MTU is followed, as far as a frame fits into a chunk", async () => {
+  // Native mode allows the other end no large MTU.
+  const [a, b] = pair({ mode: "generic" });
+  a.open(() => {});
+  const frame = (size: number) => tagged([], [8, 0], new Array(size).fill(1));
+  for (const [mtu, expected] of [[1700, 1700], [1000, 1000], [9000, 1770]]) {
+    for (const name of ["xap", "xa"]) setLink(name, { mtu });
+    while (a.mtu !== expected) await new Promise((resolve) => setTimeout(resolve, 1));
+    assertEquals(send(a, frame(expected), frame(expected + 9)), [0, EMSGSIZE]);
+    assertEquals(Ours.from(b).list.at(-1)!.length, expected + 14);
+  }
+  a.close();
+  b.close();
+});
+
+kernelTest("a sink that throws loses its frame only, and no chunk; closing after that gives everything back", async () => {
+  const umem = new Umem({ chunks: 256 });
+  const [a, b] = pair({ ring: 64, umem });
+  const seen: number[] = [];
+  const bad: FrameSink = {
+    frame(memory, offset) {
+      if (memory.bytes[offset + 11] !== 0xaa) return;
+      seen.push(memory.bytes[offset + 14]);
+      throw new Error("of the sink");
+    },
+  };
+  const frames = Array.from({ length: 100 }, (_, i) => tagged([], [8, 0], [i]));
+  for (let i = 0; i < 100; i += 20) {
+    send(b, ...frames.slice(i, i + 20));
+    while (seen.length < i + 20) {
+      try {
+        a.receive(bad, 64);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      } catch { /* the sink's */ }
+    }
+  }
+  assertEquals(seen, frames.map((frame) => frame[14]));
+  assertEquals(umem.free, 192);
+  a.close();
+  // Nothing is mapped any more.
+  assertThrows(() => AfXdpDevice.open({ name: "xa", umem }), Deno.errors.BadResource);
+  b.close();
+});
+
+kernelTest("queues of one interface have a socket each: one program for both, until the last is closed", async () => {
+  const words = ["link", "add", "xq", "numrxqueues", "2", "numtxqueues", "2", "type", "veth"];
+  await run("ip", [...words, "peer", "name", "xqp", "numrxqueues", "2", "numtxqueues", "2"]);
+  for (const name of ["xq", "xqp"]) setLink(name, { up: true });
+  const [first, second] = [0, 1].map((queue) => AfXdpDevice.open({ name: "xq", queue, promiscuous: true }));
+  const far = PacketSocketDevice.open({ name: "xqp" });
+  assertEquals([first.mode, getLink("xq").xdpPrograms.length, getLink("xq").promiscuity], [second.mode, 1, 2]);
+  assertInstanceOf(thrown(() => AfXdpDevice.open({ name: "xq", queue: 1 })), Deno.errors.Busy);
+  const odd = thrown(() => AfXdpDevice.open({ name: "xq", queue: 1, mode: first.mode === "native" ? "generic" : "native" }));
+  assertInstanceOf(odd, Deno.errors.Busy);
+  const frames = Array.from({ length: 20 }, (_, i) => tagged([], [8, 0], [i]));
+  send(far, ...frames);
+  const ours = new Ours();
+  while (ours.frames.length < 20) {
+    for (const device of [first, second]) device.receive(ours, 64);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  assertEquals(ours.list.map((bytes) => bytes[14]).sort((a, b) => a - b), frames.map((frame) => frame[14]));
+  first.close();
+  assertEquals([getLink("xq").xdpPrograms.length, getLink("xq").promiscuity], [1, 1]);
+  // Its queue may have another socket, with the same program.
+  const third = AfXdpDevice.open({ name: "xq" });
+  assertEquals([third.mode, getLink("xq").xdpPrograms.length], [second.mode, 1]);
+  // One of the same number that comes after it has a program of its own.
+  const { index } = getLink("xq");
+  deleteLink("xq");
+  await run("ip", ["link", "add", "xq", "index", String(index), "type", "veth", "peer", "name", "xqp"]);
+  const again = AfXdpDevice.open({ name: "xq" });
+  for (const device of [second, third]) device.close();
+  assertEquals(getLink("xq").xdpPrograms.length, 1);
+  again.close();
+  assertEquals([getLink("xq").xdpPrograms, getLink("xq").promiscuity], [[], 0]);
+  far.close();
+});
+
+kernelTest("promiscuity ends with a process that is killed; openings that fail leave no memory mapped", async () => {
+  createLink({ name: "xa", kind: "veth", up: true, peer: { name: "xap", up: true } });
+  const module = JSON.stringify(new URL("../../drivers/af_xdp.ts", import.meta.url));
+  const code = `import { AfXdpDevice } from ${module};
+AfXdpDevice.open({ name: "xa", promiscuous: true });
+console.log("open");
+setInterval(() => {}, 1000);`;
+  const child = new Deno.Command(Deno.execPath(), { args: ["eval", code], stdout: "piped" }).spawn();
+  const reader = child.stdout.getReader();
+  await reader.read();
+  assertEquals(getLink("xa").promiscuity, 1);
+  child.kill("SIGKILL");
+  await child.status;
+  await reader.cancel();
+  assertEquals(getLink("xa").promiscuity, 0);
+  const fails = `import { AfXdpDevice } from ${module};
+for (let i = 0; i < 10; i++) try { AfXdpDevice.open({ name: "xa", queue: 9 }); } catch (error) { console.log(error.code); }
+console.log(Deno.readTextFileSync("/proc/self/maps").includes("tapioca-umem"));`;
+  for (const drop of ["-net_raw", "-bpf,-sys_admin"]) {
+    const { stdout } = await run("setpriv", ["--bounding-set", drop, "--inh-caps", drop, Deno.execPath(), "eval", fails]);
+    assertMatch(stdout, /^(E[A-Z]+\n){10}false\n$/);
+  }
+});
 
 kernelTest("what can't be is said: no interface, a taken one, impossible numbers", () => {
   assertInstanceOf(thrown(() => AfXdpDevice.open({ name: "nobody" })), Deno.errors.NotFound);

@@ -75,6 +75,28 @@ kernelTest("a tag that the kernel has taken off is put back, priority and type i
   }
 });
 
+kernelTest("a sink that throws loses its frame only; closing after that gives the ring back", () => {
+  const [a, b] = pair({ slots: 16 });
+  const rings = () => Deno.readTextFileSync("/proc/self/maps").split("\n").filter((line) => line.includes("socket:")).length;
+  const before = rings();
+  const frames = Array.from({ length: 8 }, (_, i) => tagged([], [8, 0], [i]));
+  for (const frame of frames) assertEquals(send(a, frame), 0);
+  const seen: number[] = [];
+  const bad: FrameSink = {
+    frame(memory, offset) {
+      if (memory.bytes[offset + 11] !== 0xaa) return;
+      seen.push(memory.bytes[offset + 14]);
+      throw new Error("of the sink");
+    },
+  };
+  while (seen.length < 8) assertThrows(() => b.receive(bad, 64), Error, "of the sink");
+  assertEquals(seen, frames.map((frame) => frame[14]));
+  b.close();
+  assertEquals(rings(), before - 1);
+  a.close();
+  deleteLink("pa");
+});
+
 kernelTest("the ring goes round and round; what finds no slot is lost and counted; bytes around a frame may be changed", () => {
   const [a, b] = pair({ slots: 16 });
   const room: FrameSink = {

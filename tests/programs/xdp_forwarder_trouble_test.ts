@@ -142,3 +142,26 @@ Deno.test({
     assert(wires.left.pid > 0);
   },
 });
+
+Deno.test({
+  name: "xdp_forwarder: clients that say nothing, or a little at a time, are closed after a while, and keep nobody from asking",
+  ignore: lacksPrograms,
+  async fn() {
+    await using wires = await Wires.create();
+    await using cli = new Cli("/nowhere/forwarder");
+    await cli.up("user", "--user", ...ALL);
+    const silent = await Promise.all(
+      Array.from({ length: 40 }, () => Deno.connect({ transport: "unix", path: cli.socket })),
+    );
+    const talker = setInterval(() => silent[0].write(new Uint8Array([32])).catch(() => {}), 100);
+    const buffer = new Uint8Array(1);
+    const closed = Promise.all(silent.map((conn) => conn.read(buffer).catch(() => null)));
+    assertEquals((await cli.report()).place, "user");
+    clearInterval(talker);
+    await cli.must("down");
+    assertEquals(new Set(await closed), new Set([null]));
+    assertEquals([await cli.service!.ended(), await exists(cli.socket)], [{ code: 0, stderr: "" }, false]);
+    for (const conn of silent) conn.close();
+    assert(wires.left.pid > 0);
+  },
+});

@@ -4,7 +4,9 @@
  * @module
  */
 import { BpfMap } from "../../../ffi/bpf.ts";
-import { BpfProgram } from "../../../ffi/bpf_program.ts";
+import { type AttachMode, BpfLink, BpfProgram, TestRun, type TestRunResult } from "../../../ffi/bpf_program.ts";
+import { errnoError } from "../../../ffi/errno.ts";
+import { linkIndex } from "../../../ffi/rtnl_link.ts";
 import { MAP_TYPE, mapFlags, type MapSpec } from "../map_kinds.ts";
 import type { XdpProgram } from "../program.ts";
 import { compileProgram } from "./compile.ts";
@@ -14,9 +16,19 @@ export function createMap({ name, kind, keySize, valueSize, maxEntries }: MapSpe
   return BpfMap.create({ name, type: MAP_TYPE[kind], keySize, valueSize, maxEntries, flags: mapFlags(kind) });
 }
 
-/** A program in the kernel with its maps. */
+/**
+ * A program in the kernel with its maps.
+ *
+ * ```ts ignore
+ * using loaded = LoadedProgram.load(filterProgram());
+ * loaded.map("filter_src4").update(filterPrefix("198.51.100.0/24"), filterRule("drop"));
+ * console.log(loaded.run(frame).result === XDP_DROP); // over bytes, with no interface
+ * using link = loaded.attach("eth1"); // until the end of the block
+ * ```
+ */
 export class LoadedProgram implements Disposable {
   readonly #own: BpfMap[] = [];
+  #run: TestRun | null = null;
   readonly #maps: ReadonlyMap<string, BpfMap>;
   /** The program. */
   readonly program: BpfProgram;
@@ -60,6 +72,33 @@ export class LoadedProgram implements Disposable {
     const map = this.#maps.get(name);
     if (map === undefined) throw new TypeError(`The program has no map "${name}"`);
     return map;
+  }
+
+  /**
+   * Attaches the program to an interface of this thread's network namespace.
+   *
+   * @param mode "native": in its driver; "generic": after the kernel has made its own buffer; "auto" (default): native if it can
+   * @returns the link, which says what `mode` it became: the program comes off when it is closed, or with the process, unless the link
+   *   was pinned
+   * @throws `NotFound` (ENODEV), `Busy` (EBUSY: another program is attached), `PermissionDenied` (EPERM), `NotSupported` (EOPNOTSUPP)
+   */
+  attach(name: string, mode: AttachMode | "auto" = "auto"): BpfLink {
+    return BpfLink.attachXdp(this.program, linkIndex(name), mode);
+  }
+
+  /**
+   * Runs the program in the kernel over the bytes of a frame, with no interface (BPF_PROG_TEST_RUN).
+   *
+   * @param frame 14 to 3400 bytes
+   * @param options.ifindex the interface by which the frame is said to have come: one that exists. Default the loop-back one
+   * @param options.repeat how often, to measure
+   * @throws {RangeError} for too many bytes; `InvalidData` (EINVAL) for too few; `NotFound` (ENODEV)
+   */
+  run(frame: Uint8Array, options: { ifindex?: number; repeat?: number } = {}): TestRunResult {
+    const { ifindex, repeat } = options;
+    const result = (this.#run ??= new TestRun(this.program)).run(frame, { ifindex, repeat });
+    if (typeof result === "number") throw errnoError("run", `BPF program "${this.program.info.name}" over bytes`, result);
+    return result;
   }
 
   /** Closes the program and the maps that were made for it: they live on while a link or a pin holds them. */

@@ -239,7 +239,29 @@ class Filter {
   }
 }
 
-/** Makes the filter. */
+/**
+ * Makes the filter. Its maps of rules are `filter_ports`, `filter_src4`, `filter_src6`, `filter_dst4` and `filter_dst6`: the first
+ * with an entry decides, in this order; and `filter_count` counts, by index in {@link FILTER_COUNTERS}.
+ *
+ * ```ts
+ * import { createMap, filterPrefix, filterProgram, filterRule, PacketDevice, readFilterRule, XdpEngine } from "@tapioca/tapioca";
+ *
+ * const engine = new XdpEngine();
+ * const program = filterProgram();
+ * const maps = program.maps.map((spec) => createMap(spec, engine.interfaces));
+ * const sources = maps.find(({ spec }) => spec.name === "filter_src4")!;
+ * sources.set(filterPrefix("198.51.100.0/24"), filterRule("drop"));
+ * const device = new PacketDevice({ medium: "ethernet" });
+ * const port = engine.add(device, { program: program.instantiate(maps) });
+ *
+ * const frame = new Uint8Array(34);
+ * frame.set([0x08, 0x00, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 1, 0, 0, 198, 51, 100, 9, 192, 0, 2, 1], 12);
+ * device.inject(frame);
+ * engine.poll();
+ * console.log(port.actions[1], readFilterRule(sources.get(filterPrefix("198.51.100.0/24"))!).frames); // 1 1
+ * engine.close();
+ * ```
+ */
 export function filterProgram({ otherwise = "pass" }: FilterOptions = {}): XdpProgram {
   const maps = [PORT_RULES, SOURCES_4, DESTINATIONS_4, SOURCES_6, DESTINATIONS_6, FILTER_COUNT];
   return defineProgram("filter", maps, (p) => new Filter(p, otherwise).describe());

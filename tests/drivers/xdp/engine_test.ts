@@ -15,7 +15,7 @@ import { XdpEngine } from "../../../drivers/xdp/engine.ts";
 import { createMap, type DevMap, type DevMapHash, type ProgMap } from "../../../drivers/xdp/interface_maps.ts";
 import { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX } from "../../../drivers/xdp/ir.ts";
 import { swapMac } from "../../../drivers/xdp/helpers.ts";
-import { RX_CHECKSUM_PARTIAL } from "../../../stack/device.ts";
+import { type FrameSink, RX_CHECKSUM_PARTIAL, type TxFrame } from "../../../stack/device.ts";
 import { checksumHolds, Keep, segment } from "../frames.ts";
 import { tagged } from "./run.ts";
 import { bytesOf, contextOf, roomHeld, run } from "./run.ts";
@@ -224,6 +224,57 @@ Deno.test("a host that throws, and a hook that throws when a device is gone, are
   globalThis.removeEventListener("error", hook);
   assertEquals(reported, ["host", "host", "host", "gone"]);
   assertEquals(engine.ports, []);
+});
+
+Deno.test("a device that throws is removed and told of; the other ports go on, in the same round too", () => {
+  class Bad extends PacketDevice {
+    fails = "";
+    #check(what: string): void {
+      if (this.fails === what) throw new Error(what);
+    }
+    override receive(sink: FrameSink, budget: number): number {
+      this.#check("receive");
+      return super.receive(sink, budget);
+    }
+    override transmit(tx: TxFrame): number {
+      this.#check("transmit");
+      return super.transmit(tx);
+    }
+    override arm(): void {
+      this.#check("arm");
+      super.arm();
+    }
+    flush(): void {
+      this.#check("flush");
+    }
+    override close(): void {
+      this.#check("close");
+      super.close();
+    }
+  }
+  for (const fails of ["receive", "transmit", "arm", "flush"]) {
+    const gone: unknown[] = [];
+    const engine = new XdpEngine({ onGone: ({ name }, error) => gone.push(name, (error as Error).message) });
+    const devices = ["a", "bad", "c", "d"].map((name) => new Bad({ name, medium: "ethernet" }));
+    const [a, bad, c, d] = devices;
+    const to = (target: number): PortProgram => (_view, _offset, _end, _ifindex, context) => redirect(context, target);
+    for (const [i, device] of devices.entries()) engine.add(device, { ifindex: i + 1, program: to(i < 2 ? 2 : 4) });
+    engine.poll();
+    bad.fails = fails;
+    for (const device of [a, bad, c]) for (let i = 0; i < 3; i++) device.inject(frame);
+    engine.poll();
+    engine.poll();
+    assertEquals(gone, ["bad", fails]);
+    assertEquals(engine.ports.map(({ name }) => name), ["a", "c", "d"]);
+    assertEquals(d.take().length, 3, fails);
+    assertEquals(engine.port("a")!.counters.rxFrames, 3);
+    // One that can't be closed doesn't keep the others.
+    a.fails = "close";
+    assertThrows(() => engine.close(), Error, "close");
+    assertEquals(engine.ports, []);
+    c.inject(frame);
+    assertThrows(() => c.open(() => {}));
+  }
 });
 
 Deno.test("frames beyond the MTU of where they go are dropped and counted; headers lent by no device are copied", () => {
