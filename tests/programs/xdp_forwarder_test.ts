@@ -5,11 +5,11 @@ import { getLink, linkExists } from "../../ffi/rtnl_link.ts";
 import { NetStack, PacketSocketDevice } from "../../mod.ts";
 import { transfer } from "../drivers/xdp/world.ts";
 import { lacksBpf, TestBpffs } from "../testing/bpf.ts";
-import { lacksKernel, long, type Namespace, run } from "../testing/namespace.ts";
+import { lacksKernel, type Namespace, run } from "../testing/namespace.ts";
 import { Cli, exists, pins } from "./xdp_cli.ts";
 import { ALL, PHYSICAL, ROUTER, Wires } from "./xdp_wires.ts";
 
-const BYTES = (long ? 100 : 4) << 20;
+const BYTES = 100 << 20;
 const lacksPrograms = lacksKernel(["ping", "python3", "ip"], "iputils-ping python3 iproute2");
 
 /** Where a forwarder may run. */

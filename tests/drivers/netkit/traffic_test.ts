@@ -8,7 +8,7 @@ import * as nk from "../../../drivers/netkit/options.ts";
 import { DeviceTable } from "../../../drivers/netdev/table.ts";
 import { libc } from "../../../ffi/libc.ts";
 import { deleteLink, getLink, linkExists } from "../../../ffi/rtnl_link.ts";
-import { kernel, lacksKernel, long, run } from "../../testing/namespace.ts";
+import { kernel, lacksKernel, run } from "../../testing/namespace.ts";
 import { codeOf, kit, messageOf } from "./rig.ts";
 
 // Opened once and kept: not what the leak checker is after.
@@ -57,7 +57,7 @@ async function transfer(
 
 for (const mode of [nk.NETKIT_L2, nk.NETKIT_L3]) {
   // A GiB takes four seconds.
-  const size = long || mode === nk.NETKIT_L2 ? 1024 : 128;
+  const size = 1024;
   Deno.test(`D5.9 a pair in mode L${mode + 2} carries ${size} MiB between two stacks while programs come and go`, async () => {
     const { primary, peer } = kit({ mode });
     using a = new NetStack(primary, { address: "10.0.0.1/24" });

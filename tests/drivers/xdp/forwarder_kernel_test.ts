@@ -4,12 +4,12 @@ import { AfXdpDevice, Umem } from "../../../drivers/af_xdp.ts";
 import { PacketSocketDevice } from "../../../drivers/packet_socket.ts";
 import { deleteLink, getLink, setLink } from "../../../ffi/rtnl_link.ts";
 import { lacksBpf } from "../../testing/bpf.ts";
-import { lacksKernel, lacksSysctl, long, type Namespace } from "../../testing/namespace.ts";
+import { lacksKernel, lacksSysctl, type Namespace } from "../../testing/namespace.ts";
 import { transfer, World } from "./world.ts";
 
 const ignore = lacksKernel(["ping", "python3", "ip"], "iputils-ping python3 iproute2") || lacksSysctl();
 /** Bytes of a transfer, each way. */
-const BYTES = (long ? 100 : 10) << 20;
+const BYTES = 100 << 20;
 
 async function ping(from: Namespace, address: string, ...args: string[]): Promise<void> {
   const { stdout } = await from.run("ping", ["-n", "-c", "3", "-i", "0.05", "-W", "5", ...args, address]);
