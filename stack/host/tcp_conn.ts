@@ -7,6 +7,7 @@ import { EAGAIN, ECONNRESET, EPIPE } from "../codes.ts";
 import { EVENT_CLOSED, EVENT_ERROR, EVENT_READABLE, EVENT_WRITABLE } from "../tcp/types.ts";
 import type { TcpInfo, TcpSocket } from "../tcp/types.ts";
 import { formatKey } from "../wire/address.ts";
+import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 import { readableOf, writableOf } from "./streams.ts";
@@ -84,6 +85,8 @@ class Owner implements SocketOwner, Failable {
     while (this.reads !== null) {
       const waiter = this.reads.next!;
       try {
+        // A buffer that was given away meanwhile has no room, and 0 bytes would be the end.
+        if (waiter.bytes.byteLength === 0) throw transferred();
         const count = this.tryRead(waiter.bytes);
         if (count === EAGAIN) break;
         waiter.resolve(count);
@@ -98,8 +101,8 @@ class Owner implements SocketOwner, Failable {
     while (this.writes !== null) {
       const waiter = this.writes.next!;
       try {
-        // One without bytes waits for its turn alone.
-        const count = waiter.bytes.byteLength === 0 ? 1 : this.tryWrite(waiter.bytes);
+        if (waiter.bytes.byteLength === 0 && waiter.bytes !== NO_BYTES) throw transferred();
+        const count = waiter.bytes === NO_BYTES ? 1 : this.tryWrite(waiter.bytes);
         if (count === 0) break;
         waiter.resolve(count);
       } catch (error) {
@@ -182,9 +185,11 @@ export class TcpConn implements Deno.TcpConn {
    *
    * @returns how many bytes, at least 1 (0 only for an empty `p`); null at the end of what the peer sends
    * @throws {Deno.errors.ConnectionReset} once, when the peer has reset the connection; {Deno.errors.TimedOut} when it has
-   * vanished; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits
+   * vanished; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits; {TypeError} when
+   * `p` is no Uint8Array, or is transferred while it waits
    */
   read(p: Uint8Array): Promise<number | null> {
+    if (!isBytes(p)) return notBytes();
     if (p.byteLength === 0) return Promise.resolve(0);
     if (this.#isClosed) return Promise.reject(badResource());
     const owner = this.#owner;
@@ -209,9 +214,11 @@ export class TcpConn implements Deno.TcpConn {
    *
    * @returns how many bytes, maybe fewer than `p` has
    * @throws {Deno.errors.ConnectionReset} once, when the peer has reset the connection; {Deno.errors.BrokenPipe} from then on
-   * and after `closeWrite()`; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits
+   * and after `closeWrite()`; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits;
+   * {TypeError} when `p` is no Uint8Array, or is transferred while it waits
    */
   write(p: Uint8Array): Promise<number> {
+    if (!isBytes(p)) return notBytes();
     if (this.#isClosed) return Promise.reject(badResource());
     if (p.byteLength === 0) return Promise.resolve(0);
     const owner = this.#owner;
@@ -322,9 +329,13 @@ export class TcpConn implements Deno.TcpConn {
     });
   }
 
-  /** What the peer gets, with back-pressure: a chunk is done when it is in the send buffer. Closing it closes the connection. */
+  /**
+   * What the peer gets, with back-pressure: a chunk, any buffer or view, is done when it is in the send buffer. Closing it
+   * closes the connection, and so does anything else as a chunk.
+   */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
     return this.#writable ??= writableOf({
+      isClosed: () => this.#isClosed,
       write: (bytes) => this.write(bytes),
       release: () => this[Symbol.dispose](),
     });

@@ -6,6 +6,7 @@
 import { EAGAIN } from "../codes.ts";
 import type { UdpOptions, UdpSocket, UdpSource } from "../udp/types.ts";
 import { formatKey, parseAddress, tryParseAddress } from "../wire/address.ts";
+import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
 import { checkPort } from "./options.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
@@ -55,6 +56,8 @@ class Owner implements SocketOwner, Failable {
   /** The next datagram, or null when none waits. Throws the socket's pending error. */
   take(into: Uint8Array | undefined): Datagram | null {
     const { socket } = this;
+    // The datagram would be cut to nothing.
+    if (into?.byteLength === 0 && (into.buffer as ArrayBuffer).detached) throw transferred();
     const buffer = into ?? new Uint8Array(Math.max(0, socket.nextLength));
     const count = socket.receive(buffer, 0, buffer.byteLength, this.#source);
     if (count === EAGAIN) return null;
@@ -131,21 +134,23 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    * @param p buffer to use, cut to the datagram; what doesn't fit is lost. Without it a new one of the right size.
    * @returns the bytes, and where they came from
    * @throws {Deno.errors.ConnectionRefused} a connected socket's peer has no such port; {Deno.errors.BadResource} after
-   * `close()`; {Deno.errors.Interrupted} when closed while it waits
+   * `close()`; {Deno.errors.Interrupted} when closed while it waits; {TypeError} when `p` is no Uint8Array, or was transferred
    */
   receive(p?: Uint8Array): Promise<Datagram> {
+    const into = p ?? undefined;
+    if (into !== undefined && !isBytes(into)) return notBytes();
     const owner = this.#owner;
     if (owner.fatal !== null) return Promise.reject(owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     if (owner.waiters.length === 0) {
       try {
-        const datagram = owner.take(p);
+        const datagram = owner.take(into);
         if (datagram !== null) return Promise.resolve(datagram);
       } catch (error) {
         return Promise.reject(error);
       }
     }
-    return new Promise((resolve, reject) => owner.waiters.push({ into: p, resolve, reject }));
+    return new Promise((resolve, reject) => owner.waiters.push({ into, resolve, reject }));
   }
 
   /**
@@ -155,9 +160,10 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    * @param addr where to: a `Deno.NetAddr`; a connected socket needs none
    * @returns bytes sent
    * @throws {Error} with code "EMSGSIZE" for too many bytes; {Deno.errors.NetworkUnreachable} without a route;
-   * {RangeError} for a port over 65535; {Deno.errors.BadResource} after `close()`
+   * {RangeError} for a port over 65535; {TypeError} when `p` is no Uint8Array; {Deno.errors.BadResource} after `close()`
    */
   send(p: Uint8Array, addr?: Deno.Addr): Promise<number> {
+    if (!isBytes(p)) return notBytes();
     const owner = this.#owner;
     if (owner.fatal !== null) return Promise.reject(owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
