@@ -5,6 +5,7 @@
  */
 import { Duplex } from "node:stream";
 import { Agent } from "node:http";
+import { keepAliveIdleMs } from "./options.ts";
 import type { TcpConn } from "./tcp_conn.ts";
 import type { NetStack } from "./net_stack.ts";
 
@@ -146,7 +147,7 @@ class NodeSocket extends Duplex {
   }
 
   setKeepAlive(on = false, initialDelayMs = 0): this {
-    if (!this.destroyed) this.#conn.setKeepAlive(on, initialDelayMs > 0 ? initialDelayMs : undefined);
+    if (!this.destroyed) this.#conn.setKeepAlive(on, keepAliveIdleMs(initialDelayMs));
     return this;
   }
 

@@ -177,6 +177,11 @@ export function checkTcpOptions(options: TcpOptions): void {
   if (wrong !== null) throw new RangeError(wrong);
 }
 
+/** Node's delay of keep-alive, which may be anything, as an option of ours: undefined for the default. */
+export function keepAliveIdleMs(ms: number): number | undefined {
+  return ms > 0 ? Math.min(Math.max(ms, 1), 2 ** 31 - 1) : undefined;
+}
+
 /** What is to go with the SYN. */
 export function checkInitialData(bytes: unknown): void {
   if (bytes === undefined) return;

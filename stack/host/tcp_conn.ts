@@ -9,6 +9,7 @@ import type { TcpInfo, TcpSocket } from "../tcp/types.ts";
 import { formatKey } from "../wire/address.ts";
 import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
+import { checkTcpOptions } from "./options.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 import { readableOf, writableOf } from "./streams.ts";
 import { append, NO_BYTES, rejectAll, type Waiter, withoutFirst } from "./waiters.ts";
@@ -350,7 +351,7 @@ export class TcpConn implements Deno.TcpConn {
   setNoDelay(noDelay = true): void {
     if (this.#isClosed) throw badResource();
     this.#pump.now();
-    this.#socket.setNoDelay(noDelay);
+    this.#socket.setNoDelay(Boolean(noDelay));
     this.#pump.touch();
   }
 
@@ -359,23 +360,25 @@ export class TcpConn implements Deno.TcpConn {
    *
    * @param keepAlive probe the peer while the connection is idle (RFC 9293 3.8.4)
    * @param idleMs milliseconds until the first probe, and `intervalMs` between probes, `count` of them; as before when left out
-   * @throws {Deno.errors.BadResource} after `close()`
+   * @throws {RangeError} a number outside the range that `connect` has for it; {Deno.errors.BadResource} after `close()`
    */
   setKeepAlive(keepAlive = true, idleMs?: number, intervalMs?: number, count?: number): void {
+    checkTcpOptions({ keepAliveIdleMs: idleMs, keepAliveIntervalMs: intervalMs, keepAliveCount: count });
     if (this.#isClosed) throw badResource();
     this.#pump.now();
-    this.#socket.setKeepAlive(keepAlive, idleMs, intervalMs, count);
+    this.#socket.setKeepAlive(Boolean(keepAlive), idleMs, intervalMs, count);
     this.#pump.schedule();
   }
 
   /**
    * Gives up when what was sent isn't acknowledged for so long (RFC 5482).
    *
-   * @param ms milliseconds, 0 for the normal number of retransmissions
-   * @throws {RangeError} when it is no number or negative; {Deno.errors.BadResource} after `close()`
+   * @param ms milliseconds up to 2^31 - 1, 0 for the normal number of retransmissions
+   * @throws {RangeError} when it is none of these; {Deno.errors.BadResource} after `close()`
    */
   setUserTimeout(ms: number): void {
-    if (!(ms >= 0)) throw new RangeError(`user timeout must be 0 or more milliseconds: ${ms}`);
+    // Undefined would be an option left out.
+    checkTcpOptions({ userTimeoutMs: ms ?? NaN });
     if (this.#isClosed) throw badResource();
     this.#pump.now();
     this.#socket.setUserTimeout(ms);

@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { EAGAIN } from "../codes.ts";
+import { EAGAIN, EINVAL, OK } from "../codes.ts";
+import { wrongUdpOption } from "../udp/check_options.ts";
 import type { UdpOptions, UdpSocket, UdpSource } from "../udp/types.ts";
 import { formatKey, parseAddress, tryParseAddress } from "../wire/address.ts";
 import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
-import { checkPort } from "./options.ts";
+import { checkObject, checkPort, checkUdpOptions } from "./options.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 
 /** A datagram and where it came from. */
@@ -203,26 +204,36 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    *
    * @param address the group, "224.0.0.251"
    * @param _networkInterface for compatibility; the group is joined on the interface that the route to it names
+   * @returns the membership, whose `setTTL` rejects with code "EINVAL" for anything but 0 to 255; all of it rejects with
+   * BadResource after `close()`
+   * @throws {TypeError} when `address` is no group; {Deno.errors.AddrInUse} when it was joined before
    */
-  joinMulticastV4(address: string, _networkInterface?: string): Promise<Deno.MulticastV4Membership> {
+  async joinMulticastV4(address: string, _networkInterface?: string): Promise<Deno.MulticastV4Membership> {
     const group = parseAddress(address);
-    const tried = `join ${address}`;
-    if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
-    this.#pump.now();
-    const code = this.#socket.joinMulticast(group);
-    this.#pump.schedule();
-    if (code < 0) return Promise.reject(errorFrom(code, tried));
-    return Promise.resolve({
-      leave: () => {
-        if (this.#isClosed) return Promise.resolve();
-        this.#pump.now();
-        const left = this.#socket.leaveMulticast(group);
-        this.#pump.schedule();
-        return left < 0 ? Promise.reject(errorFrom(left, `leave ${address}`)) : Promise.resolve();
-      },
-      setLoopback: (loopback: boolean) => Promise.resolve(this.setOptions({ multicastLoop: loopback })),
-      setTTL: (ttl: number) => Promise.resolve(this.setOptions({ multicastTtl: ttl })),
+    await this.#change(`join ${address}`, () => this.#socket.joinMulticast(group));
+    return {
+      leave: () => this.#change(`leave ${address}`, () => this.#socket.leaveMulticast(group)),
+      setLoopback: (loopback) => this.#change("setLoopback", () => this.#configure({ multicastLoop: Boolean(loopback) })),
+      setTTL: (ttl) => this.#change(`setTTL ${ttl}`, () => this.#configure({ multicastTtl: ttl ?? NaN })),
+    };
+  }
+
+  /** Does something with the open socket that gives a code. */
+  #change(tried: string, change: () => number): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#isClosed) throw badResource("Socket has been closed");
+      this.#pump.now();
+      const code = change();
+      this.#pump.schedule();
+      if (code < 0) throw errorFrom(code, tried);
+      resolve();
     });
+  }
+
+  #configure(options: UdpOptions): number {
+    if (wrongUdpOption(options) !== null) return EINVAL;
+    this.#socket.setOptions(options);
+    return OK;
   }
 
   /** IPv6 isn't spoken yet: rejects with `Deno.errors.NotSupported`. */
@@ -233,9 +244,11 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   /**
    * Changes options of the socket: TTL, DSCP, broadcast, buffer.
    *
-   * @throws {Deno.errors.BadResource} after `close()`
+   * @throws {TypeError | RangeError} for an option that is wrong, before any has changed; {Deno.errors.BadResource} after `close()`
    */
   setOptions(options: UdpOptions): void {
+    checkObject(options);
+    checkUdpOptions(options);
     if (this.#isClosed) throw badResource("Socket has been closed");
     this.#socket.setOptions(options);
   }
