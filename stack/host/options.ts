@@ -8,12 +8,26 @@ import { wrongTcpOption } from "../tcp/check_options.ts";
 import type { TcpOptions } from "../tcp/types.ts";
 import { wrongUdpOption } from "../udp/check_options.ts";
 import type { UdpOptions } from "../udp/types.ts";
-import { broadcastOf, isLoopback, isUnicast, maskOf, parsePrefix, tryParseAddress } from "../wire/address.ts";
+import {
+  broadcastOf,
+  formatKey,
+  isLoopback,
+  isUnicast,
+  LOOPBACK,
+  maskOf,
+  parsePrefix,
+  tryParseAddress,
+} from "../wire/address.ts";
 import type { Clock } from "./clock.ts";
 
 /** Smallest MTU that IPv4 allows (RFC 791). */
 const MTU_MIN = 68;
 const MTU_MAX = 65_535;
+
+/** Connections that may wait to be accepted, unless `listen` says otherwise: as many as Deno asks of the kernel. */
+const DEFAULT_BACKLOG = 511;
+/** As many as Linux lets wait however many are asked for (its `somaxconn`). */
+const SYSTEM_BACKLOG = 4096;
 
 /** What fits into the send buffer of a connection that is just being made, in bytes. */
 export const INITIAL_DATA_MAX = 65_536;
@@ -86,20 +100,24 @@ export interface ConnectOptions extends TcpOptions {
 
 /** Options of {@link NetStack.listen}: those of `Deno.listen`, and what accepted connections inherit. */
 export interface ListenOptions extends TcpOptions {
-  /** Port; 0 for a free one. */
-  port: number;
+  /** Port; 0, the default, for a free one. */
+  port?: number;
   /** Address to listen on. Default "0.0.0.0": all of the stack's. */
   hostname?: string;
   /** Only "tcp". */
   transport?: "tcp";
   /** Connections that may wait to be accepted. Default 511. */
   backlog?: number;
+  /** Deno's name for `backlog`, and taken as Linux takes it: at least 1 and at most 4096, which is what a negative one means. */
+  tcpBacklog?: number;
+  /** For programs that ask Deno for it. A stack's port has one listener: the second is refused with `AddrInUse`. */
+  reusePort?: boolean;
 }
 
 /** Options of {@link NetStack.listenDatagram}. */
 export interface DatagramOptions extends UdpOptions {
-  /** Port; 0 for a free one. */
-  port: number;
+  /** Port; 0, the default, for a free one. */
+  port?: number;
   /** Address to listen on. Default "0.0.0.0": all of the stack's. */
   hostname?: string;
   /** Only "udp". */
@@ -171,6 +189,28 @@ export function checkUdpOptions(options: UdpOptions & { loopback?: boolean }): v
   checkSwitches(options, ["loopback"]);
 }
 
+/** How many connections may wait, by either name. Throws a RangeError or TypeError for what is no number of them. */
+export function checkBacklog({ backlog, tcpBacklog }: ListenOptions): number {
+  if (backlog === undefined && (tcpBacklog === undefined || tcpBacklog === null)) return DEFAULT_BACKLOG;
+  if (backlog !== undefined) {
+    if (!(Number.isInteger(backlog) && backlog >= 1)) throw new RangeError(`backlog must be 1 or more: ${backlog}`);
+    return backlog;
+  }
+  if (typeof tcpBacklog !== "number") throw new TypeError(`tcpBacklog must be a number: ${tcpBacklog}`);
+  if (tcpBacklog < 0) return SYSTEM_BACKLOG;
+  return Math.min(Math.max(Math.trunc(tcpBacklog) || 0, 1), SYSTEM_BACKLOG);
+}
+
+/** What a listener's error says was tried. */
+export function listenText(key: number, port: number, { reusePort }: ListenOptions): string {
+  return `listen ${formatKey(key)}:${port}${reusePort ? " (a stack's port has one listener, also with reusePort)" : ""}`;
+}
+
+/** Where "0.0.0.0" leads to, as with Linux: this host, by the address that is used already, or by loop-back. */
+export function hostOrSelf(key: number, localKey = 0): number {
+  return key !== 0 ? key : localKey !== 0 ? localKey : LOOPBACK;
+}
+
 /** Options of a connection or listener. Throws a RangeError that says which one is wrong. */
 export function checkTcpOptions(options: TcpOptions): void {
   const wrong = wrongTcpOption(options);
@@ -193,7 +233,7 @@ export function checkInitialData(bytes: unknown): void {
 
 /** A literal address; "localhost" is 127.0.0.1. */
 export function checkAddress(text: unknown, what: string): number {
-  if (text === "localhost") return 0x7f000001;
+  if (text === "localhost") return LOOPBACK;
   const key = typeof text === "string" ? tryParseAddress(text) : null;
   if (key === null) {
     throw new TypeError(`${what} must be an IPv4 address like "10.0.0.1": ${JSON.stringify(text)}`);
