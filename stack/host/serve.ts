@@ -139,7 +139,7 @@ class HttpServer implements StackHttpServer {
       return new Response("Bad Request\n", { status: 400, headers: { connection: "close" } });
     }
     try {
-      const remoteAddr: Deno.NetAddr = { transport: "tcp", hostname: socket.remoteAddress, port: socket.remotePort };
+      const remoteAddr: Deno.NetAddr = { hostname: socket.remoteAddress, port: socket.remotePort, transport: "tcp" };
       return sendable(await this.#handler(request, { remoteAddr }), "the handler");
     } catch (error) {
       return await this.#failure(error);

@@ -167,13 +167,13 @@ export class TcpConn implements Deno.TcpConn {
   /** The address of this end. */
   get localAddr(): Deno.NetAddr {
     const { localKey, localPort } = this.#socket;
-    return this.#localAddr ??= { transport: "tcp", hostname: formatKey(localKey), port: localPort };
+    return this.#localAddr ??= { hostname: formatKey(localKey), port: localPort, transport: "tcp" };
   }
 
   /** The address of the other end. */
   get remoteAddr(): Deno.NetAddr {
     const { remoteKey, remotePort } = this.#socket;
-    return this.#remoteAddr ??= { transport: "tcp", hostname: formatKey(remoteKey), port: remotePort };
+    return this.#remoteAddr ??= { hostname: formatKey(remoteKey), port: remotePort, transport: "tcp" };
   }
 
   /** The connection's figures, as `ss -i` shows them. Times in milliseconds, sizes in bytes. Also after `close()`. */

@@ -9,7 +9,7 @@ import type { UdpOptions, UdpSocket, UdpSource } from "../udp/types.ts";
 import { formatKey, parseAddress, tryParseAddress } from "../wire/address.ts";
 import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
-import { checkObject, checkPort, checkUdpOptions } from "./options.ts";
+import { checkObject, checkPort, checkUdpOptions, hostOrSelf } from "./options.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 
 /** A datagram and where it came from. */
@@ -69,7 +69,7 @@ class Owner implements SocketOwner, Failable {
       this.#lastHost = formatKey(key);
     }
     const bytes = new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, count);
-    return [bytes, { transport: "udp", hostname: this.#lastHost, port }];
+    return [bytes, { hostname: this.#lastHost, port, transport: "udp" }];
   }
 
   cancel(error: Error): void {
@@ -115,13 +115,13 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
 
   /** The address of the socket: "0.0.0.0" while it is bound to all of the stack's. */
   get addr(): Deno.NetAddr {
-    return { transport: "udp", hostname: formatKey(this.#socket.localKey), port: this.#socket.localPort };
+    return { hostname: formatKey(this.#socket.localKey), port: this.#socket.localPort, transport: "udp" };
   }
 
   /** The one peer of a connected socket; null if it has none. */
   get remoteAddr(): Deno.NetAddr | null {
     const { remoteKey, remotePort } = this.#socket;
-    return remotePort === 0 ? null : { transport: "udp", hostname: formatKey(remoteKey), port: remotePort };
+    return remotePort === 0 ? null : { hostname: formatKey(remoteKey), port: remotePort, transport: "udp" };
   }
 
   /** Datagrams received, sent, and dropped because nobody read them. */
@@ -158,7 +158,7 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    * Sends one datagram; waits while the device has no room.
    *
    * @param p its bytes, at most 65507
-   * @param addr where to: a `Deno.NetAddr`; a connected socket needs none
+   * @param addr where to: a `Deno.NetAddr`, without `hostname` the stack itself; a connected socket needs none
    * @returns bytes sent
    * @throws {Error} with code "EMSGSIZE" for too many bytes; {Deno.errors.NetworkUnreachable} without a route;
    * {RangeError} for a port over 65535; {TypeError} when `p` is no Uint8Array; {Deno.errors.BadResource} after `close()`
@@ -170,16 +170,19 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     try {
       if (addr === undefined) return this.#transmit(p, 0, 0);
-      if (!("hostname" in addr)) throw new TypeError('send() takes an address like { hostname: "10.0.0.1", port: 7 }');
-      const port = checkPort(addr.port);
-      if (addr.hostname === this.#lastHost) return this.#transmit(p, this.#lastKey, port);
-      const literal = tryParseAddress(addr.hostname);
-      if (literal !== null) {
-        this.#lastHost = addr.hostname;
-        this.#lastKey = literal;
-        return this.#transmit(p, literal, port);
+      if (typeof addr !== "object" || addr === null || "path" in addr) {
+        throw new TypeError('send() takes an address like { hostname: "10.0.0.1", port: 7 }');
       }
-      return this.#lookUp(addr.hostname).then((key) => this.#transmit(p, key, port));
+      const { hostname = "127.0.0.1" } = addr as Partial<Deno.NetAddr>;
+      const port = checkPort((addr as Partial<Deno.NetAddr>).port);
+      if (hostname === this.#lastHost) return this.#transmit(p, this.#lastKey, port);
+      const literal = tryParseAddress(hostname);
+      if (literal !== null) {
+        this.#lastHost = hostname;
+        this.#lastKey = hostOrSelf(literal);
+        return this.#transmit(p, this.#lastKey, port);
+      }
+      return this.#lookUp(hostname).then((key) => this.#transmit(p, hostOrSelf(key), port));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -272,6 +275,12 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   [Symbol.dispose](): void {
     if (!this.#isClosed) this.close();
   }
+
+  /** For compatibility: the stack as a whole keeps the process alive, see `NetStack.ref`. */
+  ref(): void {}
+
+  /** For compatibility: the stack as a whole keeps the process alive, see `NetStack.unref`. */
+  unref(): void {}
 
   /** The datagrams as they come; ends quietly when the socket is closed. */
   async *[Symbol.asyncIterator](): AsyncIterableIterator<Datagram> {
