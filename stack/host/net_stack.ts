@@ -282,6 +282,7 @@ export class NetStack {
    */
   async addAddress(address: string, options: { interfaceIndex?: number; detectConflicts?: boolean } = {}): Promise<void> {
     this.#open();
+    check.checkAddAddress(options);
     await this.#links.addAddress(address, options.interfaceIndex, options.detectConflicts ?? false);
   }
 

@@ -18,6 +18,7 @@ import {
   parsePrefix,
   tryParseAddress,
 } from "../wire/address.ts";
+import { checkClock, checkFunction, checkObject, checkSwitch } from "../checks.ts";
 import type { Clock } from "./clock.ts";
 
 /** Smallest MTU that IPv4 allows (RFC 791). */
@@ -143,17 +144,11 @@ export interface CheckedAddresses {
   vlan: number | undefined;
 }
 
-/** What can have options in it: no text, no null. */
-export function checkObject(options: unknown, what = "options"): void {
-  if (typeof options !== "object" || options === null) throw new TypeError(`${what} must be an object: ${options}`);
-}
+export { checkObject } from "../checks.ts";
 
 /** Each of `names`, if it is there, is true or false. */
 function checkSwitches<T extends object>(options: T, names: readonly (keyof T & string)[]): void {
-  for (const name of names) {
-    const value = options[name];
-    if (value !== undefined && typeof value !== "boolean") throw new TypeError(`${name} must be true or false: ${value}`);
-  }
+  for (const name of names) checkSwitch(name, options[name]);
 }
 
 function checkList(list: unknown, what: string): void {
@@ -273,6 +268,12 @@ export function checkDeviceOptions(device: Device, options: DeviceOptions): Chec
   return { addresses, mtu, vlan };
 }
 
+/** Options of `addAddress`. */
+export function checkAddAddress(options: { detectConflicts?: boolean }): void {
+  checkObject(options);
+  checkSwitches(options, ["detectConflicts"]);
+}
+
 /** An address with its prefix length that a host can have: no network, no broadcast, no loop-back. */
 export function checkOwnAddress(text: string): { key: number; prefixLength: number } {
   const parsed = parsePrefix(text);
@@ -302,15 +303,13 @@ export function checkRoute(route: RouteOptions): { destination: number; prefixLe
 /** Reads what concerns the whole stack. */
 export function checkStackOptions(options: NetStackOptions): { gateway: number; nameservers: number[] } {
   checkSwitches(options, ["forwarding"]);
-  const { tcp, clock, onConflict } = options;
+  const { tcp } = options;
   if (tcp !== undefined) {
     checkObject(tcp, "tcp");
     checkTcpOptions(tcp);
   }
-  if (clock !== undefined && (typeof clock?.now !== "function" || typeof clock.setTimer !== "function")) {
-    throw new TypeError("clock must be a Clock, like systemClock or a ManualClock");
-  }
-  if (onConflict !== undefined && typeof onConflict !== "function") throw new TypeError("onConflict must be a function");
+  checkClock(options.clock);
+  checkFunction("onConflict", options.onConflict);
   checkList(options.nameservers, "nameservers");
   checkList(options.routes, "routes");
   const gateway = options.gateway === undefined ? 0 : checkAddress(options.gateway, "gateway");

@@ -9,7 +9,8 @@ import { Readable } from "node:stream";
 import { isBytes } from "./bytes.ts";
 import { nodeSocket } from "./node.ts";
 import type { NodeStream } from "./node.ts";
-import { checkObject, checkSignal } from "./options.ts";
+import { checkFunction, checkObject } from "../checks.ts";
+import { checkSignal } from "./options.ts";
 import type { TcpListener } from "./tcp_listener.ts";
 
 /** Who asks. */
@@ -291,7 +292,6 @@ export function serve(listener: TcpListener, handler: ServeHandler, options: Ser
   if (typeof handler !== "function") throw new TypeError(`handler must be a function: ${handler}`);
   checkObject(options);
   checkSignal(options.signal);
-  const { onError } = options;
-  if (onError !== undefined && typeof onError !== "function") throw new TypeError(`onError must be a function: ${onError}`);
+  checkFunction("onError", options.onError);
   return new HttpServer(listener, handler, options);
 }
