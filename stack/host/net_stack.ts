@@ -145,8 +145,8 @@ export class NetStack {
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
     const localKey = options.localAddress === undefined ? 0 : check.checkAddress(options.localAddress, "localAddress");
     check.checkTcpOptions(options);
-    const { signal, initialData } = options;
-    check.checkInitialData(initialData);
+    const { signal } = options;
+    const initialData = check.checkInitialData(options.initialData);
     if (signal?.aborted) throw abortReason(signal);
     let last: unknown;
     for (const remoteKey of await this.#resolver.lookUp(options.hostname ?? "127.0.0.1", signal)) {

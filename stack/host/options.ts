@@ -19,6 +19,7 @@ import {
   tryParseAddress,
 } from "../wire/address.ts";
 import { checkClock, checkFunction, checkObject, checkSwitch } from "../checks.ts";
+import { isBytes } from "./bytes.ts";
 import type { Clock } from "./clock.ts";
 
 /** Smallest MTU that IPv4 allows (RFC 791). */
@@ -217,13 +218,14 @@ export function keepAliveIdleMs(ms: number): number | undefined {
   return ms > 0 ? Math.min(Math.max(ms, 1), 2 ** 31 - 1) : undefined;
 }
 
-/** What is to go with the SYN. */
-export function checkInitialData(bytes: unknown): void {
-  if (bytes === undefined) return;
-  if (!(bytes instanceof Uint8Array)) throw new TypeError("initialData must be a Uint8Array");
+/** What is to go with the SYN: a copy, since the name is looked up before. */
+export function checkInitialData(bytes: unknown): Uint8Array | undefined {
+  if (bytes === undefined) return undefined;
+  if (!isBytes(bytes)) throw new TypeError("initialData must be a Uint8Array");
   if (bytes.byteLength > INITIAL_DATA_MAX) {
     throw new RangeError(`initialData must be at most ${INITIAL_DATA_MAX} bytes: ${bytes.byteLength}`);
   }
+  return new Uint8Array(bytes);
 }
 
 /** A literal address; "localhost" is 127.0.0.1. */

@@ -161,7 +161,7 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    * @param addr where to: a `Deno.NetAddr`, without `hostname` the stack itself; a connected socket needs none
    * @returns bytes sent
    * @throws {Error} with code "EMSGSIZE" for too many bytes; {Deno.errors.NetworkUnreachable} without a route;
-   * {RangeError} for a port over 65535; {TypeError} when `p` is no Uint8Array; {Deno.errors.BadResource} after `close()`
+   * {RangeError} for a port over 65535; {TypeError} when `p` is no Uint8Array, or was transferred; {Deno.errors.BadResource} after `close()`
    */
   send(p: Uint8Array, addr?: Deno.Addr): Promise<number> {
     if (!isBytes(p)) return notBytes();
@@ -189,6 +189,8 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   }
 
   #transmit(p: Uint8Array, key: number, port: number): Promise<number> {
+    // It would be an empty datagram.
+    if (p.byteLength === 0 && (p.buffer as ArrayBuffer).detached) return Promise.reject(transferred());
     if (this.#owner.fatal !== null) return Promise.reject(this.#owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     this.#pump.now();

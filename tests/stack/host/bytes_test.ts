@@ -1,7 +1,7 @@
 // What isn't bytes is refused in Deno's words, and what was bytes until it was transferred loses nothing.
 import { assertEquals, assertRejects } from "@std/assert";
 import vm from "node:vm";
-import { both, connected, moment, outcome, readAll, writeAll } from "./worlds.ts";
+import { both, connected, moment, outcome, pair, readAll, writeAll } from "./worlds.ts";
 
 /** Whatever a caller without types might give. */
 // deno-lint-ignore no-explicit-any
@@ -140,4 +140,28 @@ both("TCP: streams of a connection that is closed say so as Deno's do", async (w
   const write = () => all.client.writable.getWriter().write(new Uint8Array(1));
   const error = await assertRejects(write, Deno.errors.BadResource);
   assertEquals(error.message, "The stream's underlying resource was closed or consumed");
+});
+
+Deno.test("TCP: initialData is what it was when connect was called", async () => {
+  using all = pair();
+  using listener = all.server.listen({ port: 7 });
+  const initialData = Uint8Array.of(1, 2, 3);
+  const connecting = all.client.connect({ hostname: "10.0.0.1", port: 7, initialData });
+  give(initialData);
+  const [client, server] = await Promise.all([connecting, listener.accept()]);
+  const buffer = new Uint8Array(9);
+  assertEquals([await server.read(buffer), ...buffer.subarray(0, 3)], [3, 1, 2, 3]);
+  client.close();
+  server.close();
+});
+
+Deno.test("UDP: a datagram whose buffer is transferred while its name is looked up isn't sent empty", async () => {
+  using all = pair();
+  using socket = all.server.listenDatagram({ port: 7 });
+  const bytes = Uint8Array.of(1, 2, 3);
+  const sending = outcome(() => socket.send(bytes, { transport: "udp", hostname: "localhost", port: 7 }));
+  give(bytes);
+  assertEquals(await sending, "TypeError -");
+  assertEquals(await socket.send(Uint8Array.of(4), { transport: "udp", hostname: "localhost", port: 7 }), 1);
+  assertEquals([...(await socket.receive())[0]], [4]);
 });
