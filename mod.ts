@@ -75,12 +75,11 @@ export {
   type NetworkOptions,
   type NetworkPort,
   type RouterOptions,
-  type RunOptions,
 } from "./drivers/network.ts";
 export type { NetworkLink, NetworkLinkOptions, NetworkLinkStatistics } from "./drivers/link.ts";
 export type { NetworkSwitch, SwitchOptions, SwitchStatistics } from "./drivers/switch.ts";
 export type { AttachedDevice } from "./drivers/attached.ts";
-export { NetworkDeadlockError } from "./drivers/network_time.ts";
+export { NetworkDeadlockError, type RunOptions } from "./drivers/network_time.ts";
 export { PacketDevice, type PacketDeviceOptions } from "./drivers/packets.ts";
 export { type PcapOptions, type PcapSink, pcapTap } from "./drivers/pcap.ts";
 export { type CapturedPacket, decodeCapture } from "./drivers/pcap_format.ts";

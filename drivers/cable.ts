@@ -5,6 +5,7 @@
  */
 import { EMSGSIZE, ENETDOWN, ENODEV, OK } from "../stack/codes.ts";
 import { FrameMemory, RX_CHECKSUM_PARTIAL } from "../stack/device.ts";
+import { checkMac, checkObject } from "../stack/checks.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
 
 /** Largest frame of a cable with offload, in bytes: a 64 KiB IP packet and its link header. */
@@ -239,7 +240,15 @@ class End implements CableEnd {
  * ```
  */
 export function cable(options: CableOptions = {}): [CableEnd, CableEnd] {
+  checkObject(options);
   const { mtu = 1500, offload = false, medium = "ethernet", queue = 1024 } = options;
+  for (const what of ["mac", "name"] as const) {
+    const pair = options[what];
+    if (pair !== undefined && !(Array.isArray(pair) && pair.length === 2)) {
+      throw new TypeError(`${what} must be an array of two: ${pair}`);
+    }
+  }
+  for (const mac of options.mac ?? []) checkMac("mac", mac);
   if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= 65_535)) throw new RangeError(`mtu must be 68 to 65535 bytes: ${mtu}`);
   if (!(Number.isInteger(queue) && queue >= 1)) throw new RangeError(`queue must be 1 frame or more: ${queue}`);
   const { queueBytes = Math.min(queue * (offload ? SUPER_FRAME : mtu + LINK_HEADER), 8 << 20) } = options;

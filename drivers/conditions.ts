@@ -4,6 +4,7 @@
  * @module
  */
 import type { FrameMemory } from "../stack/device.ts";
+import { checkFunction, checkObject } from "../stack/checks.ts";
 
 /** Packets that wait for their turn unless `queue` says otherwise: what a Linux interface has by default. */
 const QUEUE_PACKETS = 1000;
@@ -106,18 +107,34 @@ export function perfectConditions(): CheckedConditions {
   };
 }
 
+/** Conditions of two directions, and of each alone. Throws a TypeError for what is no object. */
+export function checkDirections<T extends object>(given: T, ...names: (keyof T & string)[]): void {
+  checkObject(given, "conditions");
+  for (const name of names) if (given[name] !== undefined) checkObject(given[name], name);
+}
+
+function number(name: string, value: unknown): number {
+  if (typeof value !== "number") throw new TypeError(`${name} must be a number: ${value}`);
+  return value;
+}
+
+/** A number, or more about it. */
+function checkKind(name: string, value: unknown): void {
+  if (typeof value !== "number" && value !== undefined) checkObject(value, name);
+}
+
 function chance(name: string, value: number): number {
-  if (!(value >= 0 && value <= 1)) throw new RangeError(`${name} must be a chance from 0 to 1: ${value}`);
+  if (!(number(name, value) >= 0 && value <= 1)) throw new RangeError(`${name} must be a chance from 0 to 1: ${value}`);
   return value;
 }
 
 function duration(name: string, value: number): number {
-  if (!(value >= 0 && value < Infinity)) throw new RangeError(`${name} must be 0 or more milliseconds: ${value}`);
+  if (!(number(name, value) >= 0 && value < Infinity)) throw new RangeError(`${name} must be 0 or more milliseconds: ${value}`);
   return value;
 }
 
 function atLeast(name: string, value: number, least: number): number {
-  if (!(value >= least)) throw new RangeError(`${name} must be ${least} or more: ${value}`);
+  if (!(number(name, value) >= least)) throw new RangeError(`${name} must be ${least} or more: ${value}`);
   return value;
 }
 
@@ -128,6 +145,7 @@ function checkQueue(given: number | QueueConditions, before: Required<QueueCondi
   duration("queue.target", queue.target);
   duration("queue.interval", queue.interval);
   if (queue.aqm !== "none" && queue.aqm !== "codel") throw new TypeError(`queue.aqm must be "none" or "codel": ${queue.aqm}`);
+  if (typeof queue.ecn !== "boolean") throw new TypeError(`queue.ecn must be true or false: ${queue.ecn}`);
   return queue;
 }
 
@@ -143,8 +161,8 @@ function checkLoss(given: number | BurstLoss): Required<BurstLoss> {
 
 /** `given` over `before`, checked. Throws a RangeError or TypeError that names what is wrong, with nothing changed. */
 export function checkConditions(given: LinkConditions, before: CheckedConditions): CheckedConditions {
-  const { rate = before.rate, blackHole = before.blackHole } = given;
-  if (!(rate > 0)) throw new RangeError(`rate must be more than 0 bits a second: ${rate}`);
+  const { rate = before.rate, blackHole = before.blackHole, drop = before.drop } = given;
+  if (!(number("rate", rate) > 0)) throw new RangeError(`rate must be more than 0 bits a second: ${rate}`);
   const next: CheckedConditions = {
     ...before,
     rate,
@@ -152,8 +170,10 @@ export function checkConditions(given: LinkConditions, before: CheckedConditions
     delay: duration("delay", given.delay ?? before.delay),
     jitter: duration("jitter", given.jitter ?? before.jitter),
     duplicate: chance("duplicate", given.duplicate ?? before.duplicate),
-    drop: given.drop === undefined ? before.drop : given.drop,
+    drop,
   };
+  if (drop !== null) checkFunction("drop", drop);
+  for (const name of ["queue", "loss", "reorder", "corrupt"] as const) checkKind(name, given[name]);
   if (given.queue !== undefined) next.queue = checkQueue(given.queue, before.queue);
   if (given.loss !== undefined) next.loss = checkLoss(given.loss);
   if (typeof given.reorder === "number") next.reorder = chance("reorder", given.reorder);

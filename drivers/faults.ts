@@ -13,8 +13,9 @@ import {
   TxFrame,
 } from "../stack/device.ts";
 import { type Clock, systemClock } from "../stack/host/clock.ts";
+import { checkClock, checkObject, checkSwitch } from "../stack/checks.ts";
 import { seededRandom32 } from "../stack/host/random.ts";
-import type { LinkConditions } from "./conditions.ts";
+import { checkDirections, type LinkConditions } from "./conditions.ts";
 import { locateChecksum, Normalizer } from "./normalize.ts";
 import { type DirectionStatistics, Pipe } from "./pipe.ts";
 import { Alarm } from "./schedule.ts";
@@ -84,8 +85,11 @@ class Faulty implements FaultyDevice, FrameSink {
   #closed = false;
 
   constructor(device: Device, options: FaultOptions) {
+    checkObject(options);
     const { seed = 1, clock = systemClock, superFrames = false, mtu = device.mtu } = options;
     if (!Number.isFinite(seed)) throw new RangeError(`seed must be a number: ${seed}`);
+    checkClock(clock);
+    checkSwitch("superFrames", superFrames);
     if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= device.mtu)) {
       throw new RangeError(`mtu must be 68 to the device's ${device.mtu} bytes: ${mtu}`);
     }
@@ -105,6 +109,7 @@ class Faulty implements FaultyDevice, FrameSink {
   }
 
   set(conditions: FaultConditions): void {
+    checkDirections(conditions, "in", "out");
     const incoming = this.#in.check({ ...conditions, ...conditions.in });
     const outgoing = this.#out.check({ ...conditions, ...conditions.out });
     const now = this.#clock.now();

@@ -6,7 +6,7 @@
 import { ENODEV, OK } from "../stack/codes.ts";
 import { type Device, type DeviceCapabilities, type FrameMemory, type FrameSink, TxFrame } from "../stack/device.ts";
 import type { Clock } from "../stack/host/clock.ts";
-import type { LinkConditions } from "./conditions.ts";
+import { checkDirections, type LinkConditions } from "./conditions.ts";
 import { type DirectionStatistics, Pipe } from "./pipe.ts";
 import { Alarm } from "./schedule.ts";
 
@@ -161,6 +161,7 @@ export class NetworkLink {
    * @throws {RangeError | TypeError} for a condition that is wrong, with nothing changed
    */
   set(options: NetworkLinkOptions): void {
+    checkDirections(options, "aToB", "bToA");
     const there = this.#aToB.check({ ...options, ...options.aToB });
     const back = this.#bToA.check({ ...options, ...options.bToA });
     const now = this.#clock.now();

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Device } from "../stack/device.ts";
+import { checkClock, checkObject } from "../stack/checks.ts";
 import { type Clock, ManualClock, systemClock } from "../stack/host/clock.ts";
 import { NetStack } from "../stack/host/net_stack.ts";
 import type { DeviceOptions, NetStackOptions } from "../stack/host/options.ts";
@@ -12,12 +13,10 @@ import { type AttachedDevice, Attachment } from "./attached.ts";
 import { randomFor } from "./faults.ts";
 import { type Jack, NetworkCard, NetworkLink, type NetworkLinkOptions } from "./link.ts";
 import { NetworkCapture } from "./network_capture.ts";
-import { bePatient, goOn, Holds, NetworkDeadlockError } from "./network_time.ts";
-import { fileSink, type PcapSink } from "./pcap.ts";
+import { bePatient, goOn, Holds, limitOf, NetworkDeadlockError, type RunOptions } from "./network_time.ts";
+import { checkSink, fileSink, type PcapSink } from "./pcap.ts";
 import { LearningSwitch, type NetworkSwitch, type SwitchOptions } from "./switch.ts";
 
-/** Simulated time that one call may take unless told otherwise: a day. */
-const LIMIT_MS = 86_400_000;
 const MTU = 1500;
 
 type Node = NetStack | LearningSwitch | Attachment;
@@ -50,12 +49,6 @@ export interface NetworkPort {
   readonly node: NetStack | string;
   /** Which of its interfaces, from 0. */
   readonly index: number;
-}
-
-/** How long code may take. */
-export interface RunOptions {
-  /** Milliseconds of the network's clock. Default 86,400,000: a day. */
-  limitMs?: number;
 }
 
 /**
@@ -99,8 +92,11 @@ export class Network {
 
   /** A network without anything in it. Throws a RangeError for a seed that is no number; what opening the capture throws. */
   constructor(options: NetworkOptions = {}) {
+    checkObject(options);
     const { seed = 1, clock = new ManualClock(), pcap } = options;
     if (!Number.isFinite(seed)) throw new RangeError(`seed must be a number: ${seed}`);
+    checkClock(clock);
+    if (pcap !== undefined && typeof pcap !== "string") checkSink(pcap);
     this.#seed = seed;
     this.#random = seededRandom32(seed);
     this.#clock = clock;
@@ -159,6 +155,7 @@ export class Network {
    * @throws {Deno.errors.AlreadyExists} the name is taken; {TypeError | RangeError} for a wrong option
    */
   host(name: string, options: HostNodeOptions = {}): NetStack {
+    checkObject(options);
     return this.#stack(name, options, options, []);
   }
 
@@ -168,7 +165,10 @@ export class Network {
    * @throws {Deno.errors.AlreadyExists} the name is taken; {TypeError | RangeError} for a wrong option, or no interface
    */
   router(name: string, options: RouterOptions): NetStack {
+    checkObject(options);
     const { interfaces, ...rest } = options;
+    if (!Array.isArray(interfaces)) throw new TypeError(`interfaces must be an array: ${interfaces}`);
+    for (const one of interfaces) if (typeof one !== "string") checkObject(one, "an interface");
     if (interfaces.length === 0) throw new RangeError(`router "${name}" needs an interface`);
     const [first, ...others] = interfaces.map((one) => typeof one === "string" ? { address: one } : one);
     return this.#stack(name, { forwarding: true, ...rest }, first, others);
@@ -277,7 +277,7 @@ export class Network {
    * network's time have passed; {Deno.errors.Busy} something runs already; what `work` throws
    */
   async run<T>(work: () => T | Promise<T>, options: RunOptions = {}): Promise<T> {
-    const { limitMs = LIMIT_MS } = options;
+    const limitMs = limitOf(options);
     const clock = this.#manual;
     if (clock === null) return await work();
     return await this.#exclusively(async () => {
@@ -315,7 +315,7 @@ export class Network {
    * machine's clock
    */
   async untilQuiet(options: RunOptions = {}): Promise<number> {
-    const { limitMs = LIMIT_MS } = options;
+    const limitMs = limitOf(options);
     const clock = this.#manual;
     if (clock === null) throw new Deno.errors.NotSupported("untilQuiet needs a network with a manual clock");
     return await this.#exclusively(async () => {

@@ -3,11 +3,29 @@
  *
  * @module
  */
+import { checkObject } from "../stack/checks.ts";
 import type { ManualClock } from "../stack/host/clock.ts";
 
 /** How long the machine's own time may pass without anything happening before code that waits is given up. */
 const PATIENCE_MS = 200;
 const PATIENCE_STEP_MS = 10;
+
+/** Simulated time that one call may take unless told otherwise: a day. */
+const LIMIT_MS = 86_400_000;
+
+/** How long code may take. */
+export interface RunOptions {
+  /** Milliseconds of the network's clock. Default 86,400,000: a day. */
+  limitMs?: number;
+}
+
+/** How long code may run on a network. Throws a RangeError for what is no time. */
+export function limitOf(options: RunOptions): number {
+  checkObject(options);
+  const { limitMs = LIMIT_MS } = options;
+  if (typeof limitMs !== "number" || !(limitMs >= 0)) throw new RangeError(`limitMs must be 0 or more milliseconds: ${limitMs}`);
+  return limitMs;
+}
 
 /** What {@link waitsForEver} throws, and who waits. */
 export class NetworkDeadlockError extends Error {

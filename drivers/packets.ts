@@ -5,6 +5,7 @@
  */
 import { EMSGSIZE, ENODEV, OK } from "../stack/codes.ts";
 import { FrameMemory } from "../stack/device.ts";
+import { checkFunction, checkMac, checkObject } from "../stack/checks.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../stack/device.ts";
 
 /** Link header with one tag. */
@@ -67,11 +68,13 @@ export class PacketDevice implements Device {
    * @throws {RangeError} for an MTU under 68 or over 65535, or a queue without room; {TypeError} for a wrong MAC or medium
    */
   constructor(options: PacketDeviceOptions = {}) {
+    checkObject(options);
+    checkFunction("onPacket", options.onPacket);
     const { medium = "ip", mtu = 1500, name = "packets0", mac = Uint8Array.of(2, 0, 0, 0, 0, 1), queue = 65_536 } = options;
     if (medium !== "ip" && medium !== "ethernet") throw new TypeError(`medium must be "ip" or "ethernet": ${medium}`);
     if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= PACKET_MAX)) throw new RangeError(`mtu must be 68 to 65535 bytes: ${mtu}`);
     if (!(Number.isInteger(queue) && queue >= 1)) throw new RangeError(`queue must be 1 packet or more: ${queue}`);
-    if (mac.length !== 6 || (mac[0] & 1) !== 0) throw new TypeError("mac must be 6 bytes, and no group's");
+    checkMac("mac", mac);
     this.name = name;
     this.medium = medium;
     this.mtu = mtu;

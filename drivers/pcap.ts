@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkFunction, checkObject } from "../stack/checks.ts";
 import type { Device, DeviceCapabilities, FrameMemory, FrameSink, TxFrame } from "../stack/device.ts";
 import {
   encodeHeader,
@@ -38,6 +39,13 @@ export interface PcapOptions {
   nowNs?: () => bigint;
 }
 
+/** Something that takes the bytes. Throws a TypeError for what doesn't. */
+export function checkSink(sink: PcapSink): void {
+  checkObject(sink, "what takes the capture");
+  if (typeof sink.write !== "function") throw new TypeError(`write must be a function: ${sink.write}`);
+  checkFunction("close", sink.close);
+}
+
 /** A device that writes down what goes through it. */
 class PcapTap implements Device, FrameSink {
   readonly #device: Device;
@@ -55,7 +63,8 @@ class PcapTap implements Device, FrameSink {
   constructor(device: Device, sink: PcapSink, options: PcapOptions) {
     const { snaplen = FRAME_MAX, maxBytes = 1 << 30 } = options;
     if (!(Number.isInteger(snaplen) && snaplen >= 1)) throw new RangeError(`snaplen must be 1 byte or more: ${snaplen}`);
-    if (!(maxBytes >= 1)) throw new RangeError(`maxBytes must be 1 or more: ${maxBytes}`);
+    if (!(typeof maxBytes === "number" && maxBytes >= 1)) throw new RangeError(`maxBytes must be 1 or more: ${maxBytes}`);
+    checkFunction("nowNs", options.nowNs);
     this.#device = device;
     this.#sink = sink;
     this.#snaplen = Math.min(snaplen, FRAME_MAX);
@@ -261,5 +270,7 @@ export function fileSink(path: string): PcapSink {
  * ```
  */
 export function pcapTap(device: Device, to: string | PcapSink, options: PcapOptions = {}): Device {
+  if (typeof to !== "string") checkSink(to);
+  checkObject(options);
   return new PcapTap(device, typeof to === "string" ? fileSink(to) : to, options);
 }

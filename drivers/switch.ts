@@ -4,6 +4,7 @@
  * @module
  */
 import { type FrameMemory, type FrameSink, TxFrame } from "../stack/device.ts";
+import { checkObject } from "../stack/checks.ts";
 import type { Clock } from "../stack/host/clock.ts";
 import { ETHERNET_HEADER, isGroup, sourceHigh, sourceLow } from "../stack/wire/ethernet.ts";
 import type { Jack, LinkEnd } from "./link.ts";
@@ -117,6 +118,7 @@ export class LearningSwitch implements NetworkSwitch, FrameSink {
 
   /** Throws a RangeError for a table under 1 or over 65536. */
   constructor(name: string, clock: Clock, options: SwitchOptions = {}) {
+    checkObject(options);
     const { table = TABLE } = options;
     if (!(Number.isInteger(table) && table >= 1 && table <= 65_536)) throw new RangeError(`table must be 1 to 65536: ${table}`);
     const slots = 1 << Math.ceil(Math.log2(table));

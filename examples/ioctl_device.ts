@@ -64,8 +64,14 @@ await stack.ping("10.0.0.2", { timeoutMs: 50 }).catch(() => {});
 const folder = new URL(".", import.meta.url).pathname;
 const [program = "sh", ...args] = Deno.args;
 const words = Deno.args.length > 0 ? args : ["-c", SHELL, folder, Deno.execPath(), PYTHON];
-await using child = await superviseIoctls([program, ...words], devices.table);
-const { code } = await child.status;
-const { answered, files } = child.statistics;
-console.log(`${answered} ioctls and ${files} files answered by the class`);
-Deno.exitCode = code;
+try {
+  await using child = await superviseIoctls([program, ...words], devices.table);
+  const { code } = await child.status;
+  const { answered, files } = child.statistics;
+  console.log(`${answered} ioctls and ${files} files answered by the class`);
+  Deno.exitCode = code;
+} catch (error) {
+  console.error(`ioctl_device: ${error instanceof Error ? error.message : error}`);
+  // As a shell says that there is no such program.
+  Deno.exitCode = error instanceof Deno.errors.NotFound ? 127 : 1;
+}

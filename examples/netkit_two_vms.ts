@@ -22,7 +22,11 @@ import {
   serve,
 } from "../mod.ts";
 
-const folder = Deno.args[0] ?? "/tmp";
+const [folder = "/tmp", ...rest] = Deno.args;
+if (folder.startsWith("-") || rest.length > 0) {
+  console.error("usage: netkit_two_vms.ts [FOLDER]");
+  Deno.exit(2);
+}
 const HOSTS = ["10.7.0.1", "10.7.0.2"] as const;
 
 /** The six bytes at `at`, as a number: a MAC address to compare. */
@@ -50,7 +54,7 @@ function connect(from: NetkitQueue, to: NetkitQueue, own: string, addresses: Map
   };
 }
 
-const machines = HOSTS.map((address, i) => {
+function machine(address: string, i: number) {
   // Single: there is no peer, the queue's owner is the other side.
   const { primary } = createNetkit({ name: `nk${i}`, mode: NETKIT_L2, pairing: NETKIT_DEVICE_SINGLE });
   const queue = primary.lease();
@@ -61,7 +65,15 @@ const machines = HOSTS.map((address, i) => {
   new DhcpServer(stack, { address: `${address}/24`, range, router: null });
   serve(stack.listen({ port: 80 }), () => new Response(`the host's side of machine ${i}\n`));
   return { address, primary, queue, path, join, stack };
-});
+}
+
+let machines: ReturnType<typeof machine>[];
+try {
+  machines = HOSTS.map(machine);
+} catch (error) {
+  console.error(`netkit_two_vms: cannot listen in ${folder}: ${error instanceof Error ? error.message : error}`);
+  Deno.exit(1);
+}
 
 const addresses = new Map<NetkitQueue, number>();
 connect(machines[0].queue, machines[1].queue, HOSTS[0], addresses);

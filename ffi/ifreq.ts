@@ -78,6 +78,7 @@ export class IfReq {
     this.bytes = new Uint8Array(IFREQ_SIZE);
     this.view = new DataView(this.bytes.buffer);
     if (typeof name !== "string") {
+      if (!(name instanceof Uint8Array)) throw new TypeError(`Invalid ifreq ${name}: a name or bytes are needed`);
       if (name.length < IFREQ_SIZE) throw new RangeError(`Invalid ifreq of ${name.length} bytes: it has ${IFREQ_SIZE}`);
       this.bytes.set(name.subarray(0, IFREQ_SIZE));
       return;

@@ -111,7 +111,8 @@ export function parseMac(mac: string | Uint8Array): Uint8Array<ArrayBuffer> {
   if (typeof mac === "string") {
     if (!/^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$/.test(mac)) throw new TypeError(`Invalid MAC address ${JSON.stringify(mac)}`);
     bytes = Uint8Array.from(mac.split(/[:-]/), (part) => parseInt(part, 16));
-  } else bytes = Uint8Array.from(mac);
+  } else if (typeof mac !== "object" || mac === null) throw new TypeError(`Invalid MAC address ${mac}: text or bytes are needed`);
+  else bytes = Uint8Array.from(mac);
   if (bytes.length !== 6) throw new TypeError(`Invalid MAC address: ${bytes.length} bytes, 6 are needed`);
   if ((bytes[0] & 1) !== 0) throw new TypeError(`Invalid MAC address ${formatMac(bytes)}: it is a group address`);
   if (bytes.every((byte) => byte === 0)) throw new TypeError("Invalid MAC address: it is all zero");

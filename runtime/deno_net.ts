@@ -46,8 +46,6 @@ function patchListen(patches: Patches, hook: Hook): void {
     return hook.stack.listen({
       ...options,
       hostname: stackListenHost(hostname),
-      port: options.port ?? 0,
-      backlog: options.tcpBacklog,
       transport: "tcp",
     });
   });
@@ -57,8 +55,7 @@ function patchListen(patches: Patches, hook: Hook): void {
 function patchListenDatagram(patches: Patches, hook: Hook): void {
   const original = member<(options: unknown) => unknown>(Deno, "listenDatagram");
   patches.replace(Deno, "listenDatagram", (options: AddressOptions & { port: number }) => {
-    // Deno's own default is loop-back here, unlike in listen.
-    const { hostname = "127.0.0.1", port } = internet(options, "udp") ?? {};
+    const { hostname = "0.0.0.0", port } = internet(options, "udp") ?? {};
     if (internet(options, "udp") === null || !takes(hook, "listen", "udp", hostname, port)) {
       if (original === undefined) throw new Deno.errors.NotSupported("Datagrams of the host need `deno run --unstable-net`");
       return original(options);

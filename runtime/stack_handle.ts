@@ -8,6 +8,7 @@ import { Buffer } from "node:buffer";
 import { constants } from "node:os";
 import tls from "node:tls";
 import type { NetStack } from "../stack/host/net_stack.ts";
+import { keepAliveIdleMs } from "../stack/host/options.ts";
 import type { TcpConn } from "../stack/host/tcp_conn.ts";
 import type { TcpListener } from "../stack/host/tcp_listener.ts";
 import { stackListenHost } from "./rule.ts";
@@ -282,7 +283,7 @@ export class StackHandle {
 
   setKeepAlive(on: boolean, seconds: number): number {
     this.#keepAlive = [on, seconds];
-    if (!this.#closed) this.#conn?.setKeepAlive(on, seconds > 0 ? seconds * 1000 : undefined);
+    if (!this.#closed) this.#conn?.setKeepAlive(on, keepAliveIdleMs(seconds * 1000));
     return 0;
   }
 

@@ -10,20 +10,20 @@ const ROOMS: { room: RegExp; may: RegExp[] }[] = [
   { room: /^stack\/wire\//, may: [/^stack\/wire\//] },
   // The device contract and the codes stand beside wire/: below everything that has state.
   { room: /^stack\/(device|codes)\.ts$/, may: [/^stack\/(device|codes)\.ts$/, /^stack\/wire\//] },
-  { room: /^stack\/random\.ts$/, may: [] },
+  { room: /^stack\/(random|checks)\.ts$/, may: [] },
   { room: /^stack\/ip\//, may: [/^stack\/(device|codes)\.ts$/, /^stack\/(wire|ip)\//] },
   { room: /^stack\/udp\//, may: [/^stack\/(device|codes)\.ts$/, /^stack\/(wire|ip|udp)\//] },
   { room: /^stack\/tcp\//, may: [/^stack\/(device|codes)\.ts$/, /^stack\/(wire|ip|tcp)\//] },
-  { room: /^stack\/bare\//, may: [/^stack\/(device|codes|random)\.ts$/, /^stack\/(wire|ip|udp|tcp|bare)\//] },
+  { room: /^stack\/bare\//, may: [/^stack\/(device|codes|random|checks)\.ts$/, /^stack\/(wire|ip|udp|tcp|bare)\//] },
   { room: /^stack\/host\//, may: [/^stack\//, /^node:/] },
   // A simulated network is made of devices and of whole hosts: it stands above both.
-  { room: /^drivers\/network\.ts$/, may: [/^drivers\//, /^stack\/(device\.ts$|host\/)/] },
+  { room: /^drivers\/network\.ts$/, may: [/^drivers\//, /^stack\/((device|checks)\.ts$|host\/)/] },
   {
     room: /^drivers\//,
     may: [
       /^drivers\//,
       /^ffi\//,
-      /^stack\/(device|codes)\.ts$/,
+      /^stack\/(device|codes|checks)\.ts$/,
       /^stack\/wire\//,
       // What faults need: time and chance, which are given to them, and what the stack itself does for devices without offload.
       /^stack\/host\/(clock|random)\.ts$/,

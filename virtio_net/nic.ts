@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkObject } from "../stack/checks.ts";
 import { parseMac } from "../stack/wire/address.ts";
 import { EAGAIN, ENODEV } from "../stack/codes.ts";
 import { type Device, type DeviceCapabilities, FrameMemory, type FrameSink, type TxFrame } from "../stack/device.ts";
@@ -87,6 +88,10 @@ export class Nic implements Device {
 
   /** A card without a stack. @throws {TypeError | RangeError} for a wrong address or MTU */
   constructor(options: NicOptions) {
+    checkObject(options);
+    if (typeof options.mac !== "string" && !(options.mac instanceof Uint8Array)) {
+      throw new TypeError(`mac must be text or bytes: ${options.mac}`);
+    }
     this.mac = typeof options.mac === "string" ? parseMac(options.mac) : options.mac.slice();
     if (this.mac.length !== 6) throw new TypeError(`a MAC address has 6 bytes, not ${this.mac.length}`);
     this.mtu = options.mtu ?? 1500;

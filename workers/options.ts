@@ -5,7 +5,7 @@
  */
 import { randomMac } from "../drivers/tap.ts";
 import type { Device } from "../stack/device.ts";
-import { checkDeviceOptions, checkStackOptions } from "../stack/host/options.ts";
+import { checkDeviceOptions, checkObject, checkStackOptions } from "../stack/host/options.ts";
 import type { StackStatistics } from "../stack/host/statistics.ts";
 import type { TcpOptions } from "../stack/tcp/types.ts";
 import type { WorkerDeviceOptions, WorkerNetOptions } from "./messages.ts";
@@ -45,6 +45,7 @@ export function checkSendable(options: TcpOptions | undefined): void {
 
 /** @throws {TypeError | RangeError} for an option that is wrong */
 export function checkWorkerOptions(options: WorkerStackOptions): CheckedWorkerOptions {
+  checkObject(options);
   const { device, queues = 1, ...net } = options;
   if (typeof device !== "object" || device === null || !["tap", "tun", "module"].includes(device.kind)) {
     throw new TypeError('A stack in a worker needs a device like { kind: "tap", name: "tap0" }');

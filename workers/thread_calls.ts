@@ -6,6 +6,7 @@
 import { EADDRINUSE, ECONNABORTED, ENOBUFS } from "../stack/codes.ts";
 import { abortReason, errorFrom } from "../stack/host/errors.ts";
 import { layersOf, type NetStack } from "../stack/host/net_stack.ts";
+import { hostOrSelf } from "../stack/host/options.ts";
 import type { PingOptions } from "../stack/host/ping.ts";
 import type { Failable, SocketOwner } from "../stack/host/pump.ts";
 import type { RecordType } from "../stack/host/resolver.ts";
@@ -53,7 +54,7 @@ export class Calls {
       let last: unknown;
       for (const address of await this.stack.resolve(args.hostname, "A", { signal })) {
         try {
-          return await this.#handshake(tryParseAddress(address) ?? 0, args, signal);
+          return await this.#handshake(hostOrSelf(tryParseAddress(address) ?? 0, args.localKey), args, signal);
         } catch (error) {
           last = error;
           if (signal.aborted) break;

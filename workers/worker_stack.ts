@@ -24,8 +24,6 @@ import type { WorkerStackOptions, WorkerStatistics } from "./options.ts";
 import { ListenerPart, RemoteListenSocket, RemoteTcpSocket } from "./remote_tcp.ts";
 import { RemoteUdpSocket } from "./remote_udp.ts";
 
-/** Connections that may wait to be accepted, unless `listen` says otherwise. */
-const DEFAULT_BACKLOG = 511;
 /** How long a worker may take to end, in milliseconds: its connections linger for 5 seconds at most. */
 const END_MS = 12_000;
 
@@ -181,10 +179,10 @@ export class WorkerStack {
   listen(options: ListenOptions): TcpListener {
     this.#open();
     check.checkCall(options, "tcp");
-    const { hostname = "0.0.0.0", backlog = DEFAULT_BACKLOG, transport: _, ...tcp } = options;
-    let port = check.checkPort(options.port);
+    const { hostname = "0.0.0.0", backlog: _, tcpBacklog: __, transport: ___, ...tcp } = options;
+    let port = check.checkPort(options.port ?? 0);
     const key = check.checkAddress(hostname, "hostname");
-    if (!(Number.isInteger(backlog) && backlog >= 1)) throw new RangeError(`backlog must be 1 or more: ${backlog}`);
+    const backlog = check.checkBacklog(options);
     check.checkTcpOptions(options);
     checkSendable(options);
     const socket = new RemoteListenSocket(key);
@@ -192,7 +190,7 @@ export class WorkerStack {
       const made = link.callNow("listen", { key, port, backlog, options: tcp }) as { slot: number; port: number } | number;
       if (typeof made === "number") {
         socket.close();
-        throw errorFrom(made, `listen ${formatKey(key)}:${port}`);
+        throw errorFrom(made, check.listenText(key, port, options));
       }
       port = socket.localPort = made.port;
       socket.parts.push(new ListenerPart(link, made.slot, socket));
@@ -208,7 +206,7 @@ export class WorkerStack {
     this.#open();
     check.checkCall(options, "udp");
     const { hostname = "0.0.0.0", transport: _, loopback, ...udp } = options;
-    const port = check.checkPort(options.port);
+    const port = check.checkPort(options.port ?? 0);
     const key = check.checkAddress(hostname, "hostname");
     check.checkUdpOptions(options);
     const all = { ...udp, multicastLoop: options.multicastLoop ?? loopback ?? false };
@@ -223,7 +221,7 @@ export class WorkerStack {
     const { hostname, port: _, localPort: __, ...udp } = options;
     const port = check.checkPort(options.port, 1);
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
-    const key = await this.#lookUp(hostname);
+    const key = check.hostOrSelf(await this.#lookUp(hostname));
     this.#open();
     return this.#openDatagram(0, localPort, key, port, udp, `connect datagrams to ${formatKey(key)}:${port}`);
   }

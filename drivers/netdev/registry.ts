@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { EEXIST, EOPNOTSUPP, errnoError } from "../../ffi/errno.ts";
+import { EEXIST, EOPNOTSUPP, errnoError, errnoName } from "../../ffi/errno.ts";
 import type { NamespaceReference } from "../../ffi/namespace.ts";
+import { checkFunction, checkObject } from "../../stack/checks.ts";
 import { type KernelBacking, openKernel } from "./backing.ts";
 import { IFF_NOARP } from "../../ffi/ifreq.ts";
 import { NetInterface } from "./interface.ts";
@@ -12,8 +13,7 @@ import { checkDeviceName, mayAutoCreate, nameInPath } from "./names.ts";
 import type { NetDeviceClass } from "./net_device.ts";
 import { factsOf, MTU_DEFAULT, type RegisterOptions, Registration, reportLine } from "./registration.ts";
 import { errnoOf, type FailureReport, OPERATION_LIMIT_MS } from "./operations.ts";
-import { devices as everyDevice, type DeviceTable, type IoctlDevice } from "./table.ts";
-import { errnoName } from "../../ffi/errno.ts";
+import { devices as everyDevice, DeviceTable, type IoctlDevice } from "./table.ts";
 
 /** Most names that one registry takes: a program that asks for path after path must not fill the machine. */
 export const REGISTRATIONS_MAX = 4096;
@@ -61,13 +61,16 @@ export class NetDevices implements AsyncDisposable {
 
   /** An empty registry. @throws {TypeError} for impossible options */
   constructor(options: NetDevicesOptions = {}) {
-    const { backing = "tap", operationLimitMs = OPERATION_LIMIT_MS } = options;
+    checkObject(options);
+    const { backing = "tap", operationLimitMs = OPERATION_LIMIT_MS, table } = options;
     if (backing !== "tap" && backing !== "process") {
       throw new TypeError(`Invalid backing ${backing}: "tap" or "process" is needed`);
     }
     if (!(operationLimitMs > 0 && operationLimitMs <= 0x7fffffff)) {
       throw new TypeError(`Invalid operationLimitMs ${operationLimitMs}: milliseconds above 0 are needed`);
     }
+    if (table !== undefined && !(table instanceof DeviceTable)) throw new TypeError(`table must be a DeviceTable: ${table}`);
+    checkFunction("onFailure", options.onFailure);
     this.#options = options;
     this.table = options.table ?? everyDevice;
     this.#report = options.onFailure ?? reportLine;
@@ -88,6 +91,7 @@ export class NetDevices implements AsyncDisposable {
   registerNetdev(name: string, kind: NetDeviceClass | null = null, options: RegisterOptions = {}): Registration {
     if (name !== "*") checkDeviceName(name);
     if (kind !== null && typeof kind !== "function") throw new TypeError(`Invalid class for device "${name}": a class is needed`);
+    checkObject(options);
     const { args = [], existOk, mtu = MTU_DEFAULT } = options;
     if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= 65_521)) throw new TypeError(`Invalid MTU ${mtu}: 68 to 65521 is needed`);
     if (this.#closed) throw Object.assign(new Deno.errors.BadResource("The registry was closed"), { code: "EBADF" });

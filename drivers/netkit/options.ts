@@ -5,6 +5,7 @@
  */
 import { EACCES, EADDRNOTAVAIL, EINVAL, EOPNOTSUPP, ERANGE, errnoError, type SystemError } from "../../ffi/errno.ts";
 import { parseMac } from "../../ffi/inet.ts";
+import { checkObject } from "../../stack/checks.ts";
 import { checkDeviceName } from "../netdev/names.ts";
 
 /** Verdict: ask the next program. */
@@ -85,8 +86,9 @@ function refuse(op: string, errno: number, said = ""): SystemError {
   return errnoError(op, "netkit device", errno, said);
 }
 
-/** @throws EINVAL (wrong length), EADDRNOTAVAIL (multicast or zero) */
+/** @throws TypeError (neither text nor bytes), EINVAL (wrong length), EADDRNOTAVAIL (multicast or zero) */
 export function checkNetkitMac(mac: string | Uint8Array): Uint8Array<ArrayBuffer> {
+  if (typeof mac !== "string" && !(mac instanceof Uint8Array)) throw new TypeError(`mac must be text or bytes: ${mac}`);
   if (typeof mac !== "string" && mac.length !== 6) {
     throw refuse("set the address of", EINVAL, `It has ${mac.length} bytes, not 6`);
   }
@@ -148,7 +150,9 @@ function checkName(name: string | undefined): string {
 
 /** @throws what the kernel answers, with nothing made */
 export function checkNetkitOptions(options: NetkitOptions): CheckedOptions {
+  checkObject(options);
   const { mode = NETKIT_L3, pairing = NETKIT_DEVICE_PAIR, mtu = 1500, peer = {} } = options;
+  checkObject(peer, "peer");
   checkReadOnly(options);
   checkUpTo("pairing", options.pairing, NETKIT_DEVICE_SINGLE);
   checkUpTo("scrub", options.scrub, NETKIT_SCRUB_DEFAULT);
@@ -172,6 +176,9 @@ export function checkNetkitOptions(options: NetkitOptions): CheckedOptions {
     if (peerGiven || options.scrub !== undefined || (options.policy ?? NETKIT_PASS) !== NETKIT_PASS) {
       throw refuse("create", EOPNOTSUPP, "A single device has no peer, no scrubbing, and passes");
     }
+  }
+  for (const text of [options.namespace, peer.namespace]) {
+    if (text !== undefined && typeof text !== "string") throw new TypeError(`namespace must be text: ${text}`);
   }
   const namespace = options.namespace ?? "";
   return {

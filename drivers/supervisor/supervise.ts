@@ -5,6 +5,7 @@
  */
 import { Descriptor } from "../../ffi/descriptor.ts";
 import { type NamespaceReference, openNamespace } from "../../ffi/namespace.ts";
+import { checkObject } from "../../stack/checks.ts";
 import { systemCalls } from "../../ffi/seccomp.ts";
 import { Answering, type IoctlFailure, noStatistics } from "./answering.ts";
 import { DeviceTable, type IoctlDevice } from "../netdev/table.ts";
@@ -177,9 +178,15 @@ export async function superviseIoctls(
   devices: DeviceTable | Iterable<IoctlDevice>,
   options: SuperviseOptions = {},
 ): Promise<SupervisedProcess> {
-  const [program, ...args] = typeof command === "string" ? [command] : command;
+  const [program, ...args] = typeof command === "string" ? [command] : Array.isArray(command) ? command : [];
+  const text = args.find((arg) => typeof arg !== "string");
+  if (text !== undefined) throw new TypeError(`Cannot supervise: arguments must be texts: ${text}`);
   if (typeof program !== "string" || program === "") throw new TypeError("Cannot supervise: a program is needed");
+  checkObject(options);
   const checked = check(args, options);
+  if (typeof devices?.[Symbol.iterator] !== "function") {
+    throw new TypeError("Cannot supervise: a table or a list of devices is needed");
+  }
   systemCalls(); // refuses the machine before anything is started
   const table = devices instanceof DeviceTable ? devices : tableOf(devices);
   const { namespace } = checked;

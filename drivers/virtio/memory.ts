@@ -24,9 +24,16 @@ export class Region {
    * @param bytes may lie in a SharedArrayBuffer, or in memory that was mapped from another process; must begin at an even address
    * @param base the address of the first byte, as descriptors know it
    * @param userBase the same in the other process's own address space, where ring addresses come from (vhost-user only)
-   * @throws {RangeError} when an address in it can't be told from its neighbours: beyond 2^53
+   * @throws {RangeError} when an address in it is none, or can't be told from its neighbours: below 0, or beyond 2^53; {TypeError}
+   * when `bytes` are none
    */
   constructor(bytes: Uint8Array<ArrayBufferLike>, readonly base: number, readonly userBase: number = base) {
+    if (!(bytes instanceof Uint8Array)) throw new TypeError(`a region needs a Uint8Array: ${bytes}`);
+    for (const address of [base, userBase]) {
+      if (!(Number.isInteger(address) && address >= 0)) {
+        throw new RangeError(`a region must begin at an address from 0 on: ${address}`);
+      }
+    }
     if (bytes.byteOffset % 2 !== 0) throw new RangeError("a region must begin at an even address");
     // Up there sums are rounded, and what lies outside could look as if it lay inside.
     if (!Number.isSafeInteger(base + bytes.byteLength) || !Number.isSafeInteger(userBase + bytes.byteLength)) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkFunction, checkObject, checkSwitch } from "../../stack/checks.ts";
 import { NET_DEVICE_ID } from "./net_config.ts";
 import type { VirtioNetDevice } from "./net_device.ts";
 import type { QueuePart } from "./queue_registers.ts";
@@ -41,11 +42,13 @@ export class MmioDevice implements RegisterFile {
   /**
    * Registers for `device`.
    *
-   * @throws {Deno.errors.Busy} when the device has registers already
+   * @throws {Deno.errors.Busy} when the device has registers already; {TypeError} for a wrong option
    */
   constructor(device: VirtioNetDevice, options: MmioOptions = {}) {
+    checkObject(options);
     const { legacy = false, interrupt } = options;
-    if (typeof legacy !== "boolean") throw new TypeError("legacy must be true or false");
+    checkSwitch("legacy", legacy);
+    checkFunction("interrupt", interrupt);
     device.connect({
       message: () => false,
       line: (up) => interrupt?.(up),

@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { checkObject } from "../../stack/checks.ts";
 import type { DmaRange } from "./dma_area.ts";
 import { consistent, FEATURES } from "./features.ts";
-import type { SharedMemory } from "./memory.ts";
+import { SharedMemory } from "./memory.ts";
 import { checkQueueSize } from "./queue.ts";
 import { HEADER_SIZE } from "./ring_device.ts";
 import type { VirtioTransport } from "./transport.ts";
@@ -49,6 +50,15 @@ export interface NetDriverOptions {
 
 /** @throws {TypeError | RangeError} for what can't be */
 export function checkDriverOptions(options: NetDriverOptions): void {
+  checkObject(options);
+  checkObject(options.transport, "transport");
+  if (typeof options.transport.deviceFeatures !== "function") throw new TypeError("transport must be a VirtioTransport");
+  if (!(options.memory instanceof SharedMemory)) throw new TypeError(`memory must be a SharedMemory: ${options.memory}`);
+  checkObject(options.area, "area");
+  const { mac } = options;
+  if (mac !== undefined && typeof mac !== "string" && !(mac instanceof Uint8Array)) {
+    throw new TypeError(`mac must be text or bytes: ${mac}`);
+  }
   const { mtu = 1500, headerLength = 0, queueSize = 256, want = 0n, compatibility = "none" } = options;
   if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= 65_535)) throw new RangeError(`mtu must be 68 to 65535 bytes: ${mtu}`);
   if (headerLength !== 0 && !(Number.isInteger(headerLength) && headerLength >= SHORT_HEADER && headerLength <= HEADER_MAX)) {

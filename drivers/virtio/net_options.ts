@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkObject } from "../../stack/checks.ts";
 import { parseMac } from "../../ffi/inet.ts";
 import { randomMac } from "../tap.ts";
 import { consistent, FEATURES } from "./features.ts";
@@ -58,6 +59,7 @@ export interface CheckedNetOptions {
 
 /** @throws {TypeError | RangeError} for what can't be */
 export function checkNetOptions(options: VirtioNetOptions): CheckedNetOptions {
+  checkObject(options);
   const { name = "virtio0", mtu = 1500, pairs = 1, queueSize = 256, speedMbps = 10_000, withhold = 0n, offload = true } = options;
   if (typeof name !== "string") throw new TypeError(`Invalid name ${name}: a text is needed`);
   if (!(Number.isInteger(mtu) && mtu >= 68 && mtu <= 65_535)) throw new RangeError(`mtu must be 68 to 65535 bytes: ${mtu}`);

@@ -106,6 +106,7 @@ export class ProgramBuilder {
 
   #operand(value: Value | number): Operand {
     if (typeof value !== "number") {
+      if (typeof value?.operand !== "object") return this.fail(`neither a number nor a value of the program: ${value}`);
       if ("local" in value.operand) this.#use(value.operand.local);
       return value.operand;
     }

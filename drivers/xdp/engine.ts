@@ -7,6 +7,7 @@
  */
 import { EEXIST, ENODEV, ENOSPC, errnoError } from "../../ffi/errno.ts";
 import { type Device, FrameMemory, type FrameSink } from "../../stack/device.ts";
+import { checkFunction, checkObject } from "../../stack/checks.ts";
 import { copyBytes } from "../../stack/wire/copy.ts";
 import { type PortProgram, runProgram, XDP_HEADROOM, XdpContext } from "./context.ts";
 import { InterfaceTable } from "./interface_maps.ts";
@@ -128,8 +129,11 @@ export class XdpEngine implements Disposable {
   #ready: Ingress[] = [];
   #scheduled = false;
 
-  /** An engine without ports. */
+  /** An engine without ports. Throws a TypeError for a wrong option. */
   constructor(options: EngineOptions = {}) {
+    checkObject(options);
+    checkFunction("trace", options.trace);
+    checkFunction("onGone", options.onGone);
     this.#trace = options.trace ?? null;
     this.#onGone = options.onGone ?? null;
   }
@@ -158,6 +162,7 @@ export class XdpEngine implements Disposable {
    * @throws {Deno.errors.AlreadyExists} (EEXIST) when number or name is taken; {Error} (ENOSPC) with {@link PORTS_MAX} ports
    */
   add(device: Device, options: PortOptions = {}): XdpPort {
+    checkObject(options);
     const { name = device.name, queue = 0, ifindex = this.#freeIndex(), program = null, host = null } = options;
     if (device.medium !== "ethernet") throw new TypeError(`device "${device.name}" carries IP packets: Ethernet is needed`);
     if (!(Number.isInteger(ifindex) && ifindex >= 1 && ifindex <= 0x7fff_ffff)) throw new TypeError(`Invalid ifindex ${ifindex}`);

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { checkObject } from "../../stack/checks.ts";
 import { ENODEV, ENOENT, errnoError } from "../../ffi/errno.ts";
 import type { Device, FrameSink } from "../../stack/device.ts";
 import type { PortProgram } from "./context.ts";
@@ -110,6 +111,7 @@ export class XdpForwarder implements Disposable {
 
   /** A forwarder without interfaces. @throws {TypeError} for an unknown mode */
   constructor(options: ForwarderOptions = {}) {
+    checkObject(options);
     const { mode = "mask", trace, onGone } = options;
     if (mode !== "mask" && mode !== "strict") throw new TypeError(`mode must be "mask" or "strict": ${mode}`);
     this.mode = mode;

@@ -14,6 +14,7 @@
  *
  * @module
  */
+import { checkObject } from "../../stack/checks.ts";
 import { ProgramBuilder } from "./builder.ts";
 import { ends, type ProgramBody } from "./ir.ts";
 import { checkMapSpec, type MapMemory, type MapSpec } from "./map_kinds.ts";
@@ -101,8 +102,15 @@ export class XdpProgram {
  * @throws {ProgramError} for a description that can't be a program: no action at an end, a window used where it isn't valid, …
  */
 export function defineProgram(name: string, maps: readonly MapSpec[], describe: (p: ProgramBuilder) => void): XdpProgram {
-  if (!/^[A-Za-z0-9_]{1,15}$/.test(name)) throw new TypeError(`Invalid program name ${JSON.stringify(name)}`);
-  for (const map of maps) checkMapSpec(map);
+  if (typeof name !== "string" || !/^[A-Za-z0-9_]{1,15}$/.test(name)) {
+    throw new TypeError(`Invalid program name ${JSON.stringify(name)}`);
+  }
+  if (!Array.isArray(maps)) throw new TypeError(`maps must be an array: ${maps}`);
+  if (typeof describe !== "function") throw new TypeError(`describe must be a function: ${describe}`);
+  for (const map of maps) {
+    checkObject(map, "a map");
+    checkMapSpec(map);
+  }
   if (new Set(maps.map((map) => map.name)).size !== maps.length) throw new TypeError("Two maps of one name");
   const builder = new ProgramBuilder(maps);
   const body = builder.describe(describe);

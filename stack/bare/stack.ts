@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { checkObject } from "../checks.ts";
 import { EINVAL, OK } from "../codes.ts";
 import type { Device, FrameMemory, FrameSink } from "../device.ts";
 import { InternetLayer } from "../ip/internet.ts";
@@ -110,6 +111,8 @@ export class BareStack {
    * @throws {TypeError | RangeError} for an option that is wrong, before the device is touched; what the device's `open` throws
    */
   constructor(device: Device, options: BareStackOptions = {}) {
+    if (typeof device?.open !== "function") throw new TypeError(`a stack needs a device, like a PacketDevice: ${device}`);
+    checkObject(options);
     const { seed = 1, now = 0, random32 = seededRandom32(seed), forwarding = false } = options;
     if (!Number.isFinite(now)) throw new RangeError(`now must be milliseconds: ${now}`);
     const wrong = options.tcp === undefined ? null : wrongTcpOption(options.tcp);

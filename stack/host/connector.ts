@@ -8,6 +8,7 @@ import type { TcpOptions, TcpSocket } from "../tcp/types.ts";
 import { ECONNABORTED, ENOBUFS } from "../codes.ts";
 import { formatKey } from "../wire/address.ts";
 import { abortReason, errorFrom } from "./errors.ts";
+import { hostOrSelf } from "./options.ts";
 import type { Failable, Pump, SocketOwner } from "./pump.ts";
 import { TcpConn } from "./tcp_conn.ts";
 
@@ -84,7 +85,8 @@ export interface Destination {
 
 /** Connects to one address. */
 export function connectTo(pump: Pump, to: Destination): Promise<TcpConn> {
-  const { localKey, localPort, remoteKey, remotePort, signal } = to;
+  const { localKey, localPort, remotePort, signal } = to;
+  const remoteKey = hostOrSelf(to.remoteKey, localKey);
   if (signal?.aborted) return Promise.reject(abortReason(signal));
   let tried = `connect ${formatKey(remoteKey)}:${remotePort}`;
   if (localKey !== 0 || localPort !== 0) tried += ` from ${formatKey(localKey)}:${localPort}`;

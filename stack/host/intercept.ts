@@ -14,7 +14,9 @@ import { formatKey } from "../wire/address.ts";
 import { copyBytes } from "../wire/copy.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { badResource } from "./errors.ts";
-import { layersOf, type NetStack } from "./net_stack.ts";
+import { checkFunction, checkObject } from "../checks.ts";
+import { layersOf, NetStack } from "./net_stack.ts";
+import { checkTcpOptions } from "./options.ts";
 import type { Failable, SocketOwner } from "./pump.ts";
 import { TcpConn } from "./tcp_conn.ts";
 import { UdpConn } from "./udp_conn.ts";
@@ -348,7 +350,13 @@ function ends(transport: "tcp" | "udp", packet: Packet, sourcePort: number, port
  * Give it one device, and no forwarding.
  *
  * @param options of the connections that are accepted
+ * @throws {TypeError | RangeError} for a wrong argument
  */
 export function intercept(stack: NetStack, handlers: InterceptHandlers, options: TcpOptions = {}): Interception {
+  if (!(stack instanceof NetStack)) throw new TypeError("intercept needs a NetStack");
+  checkObject(handlers, "handlers");
+  for (const name of ["connection", "datagrams"] as const) checkFunction(name, handlers[name] ?? null);
+  checkObject(options);
+  checkTcpOptions(options);
   return new Interception(stack, handlers, options);
 }

@@ -42,9 +42,6 @@ import { UdpConn } from "./udp_conn.ts";
 /** The insides of a stack, for who runs it in a thread of its own: not on the public face. */
 export let layersOf: (stack: NetStack) => { pump: Pump; ip: Internet; tcp: TcpLayer; udp: UdpLayer };
 
-/** Connections that may wait to be accepted, unless `listen` says otherwise: as many as Deno asks of the kernel. */
-const DEFAULT_BACKLOG = 511;
-
 /**
  * A TCP/IP host of its own over a device: addresses, routes, and connections with the faces of `Deno.TcpConn`,
  * `Deno.TcpListener` and `Deno.DatagramConn`.
@@ -148,8 +145,8 @@ export class NetStack {
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
     const localKey = options.localAddress === undefined ? 0 : check.checkAddress(options.localAddress, "localAddress");
     check.checkTcpOptions(options);
-    const { signal, initialData } = options;
-    check.checkInitialData(initialData);
+    const { signal } = options;
+    const initialData = check.checkInitialData(options.initialData);
     if (signal?.aborted) throw abortReason(signal);
     let last: unknown;
     for (const remoteKey of await this.#resolver.lookUp(options.hostname ?? "127.0.0.1", signal)) {
@@ -172,14 +169,13 @@ export class NetStack {
   listen(options: ListenOptions): TcpListener {
     this.#open();
     check.checkCall(options, "tcp");
-    const port = check.checkPort(options.port);
+    const port = check.checkPort(options.port ?? 0);
     const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
-    const { backlog = DEFAULT_BACKLOG } = options;
-    if (!(Number.isInteger(backlog) && backlog >= 1)) throw new RangeError(`backlog must be 1 or more: ${backlog}`);
+    const backlog = check.checkBacklog(options);
     check.checkTcpOptions(options);
     this.#pump.now();
     const socket = this.#tcp.listen(key, port, backlog, options);
-    if (typeof socket === "number") throw errorFrom(socket, `listen ${formatKey(key)}:${port}`);
+    if (typeof socket === "number") throw errorFrom(socket, check.listenText(key, port, options));
     return new TcpListener(socket, this.#pump);
   }
 
@@ -191,7 +187,7 @@ export class NetStack {
   listenDatagram(options: DatagramOptions): UdpConn {
     this.#open();
     check.checkCall(options, "udp");
-    const port = check.checkPort(options.port);
+    const port = check.checkPort(options.port ?? 0);
     const key = check.checkAddress(options.hostname ?? "0.0.0.0", "hostname");
     check.checkUdpOptions(options);
     this.#pump.now();
@@ -212,7 +208,7 @@ export class NetStack {
     const port = check.checkPort(options.port, 1);
     const localPort = options.localPort === undefined ? 0 : check.checkPort(options.localPort);
     check.checkUdpOptions(options);
-    const key = await this.#lookUpFirst(options.hostname);
+    const key = check.hostOrSelf(await this.#lookUpFirst(options.hostname));
     this.#open();
     this.#pump.now();
     const socket = this.#udp.open(0, localPort, options);
@@ -286,6 +282,7 @@ export class NetStack {
    */
   async addAddress(address: string, options: { interfaceIndex?: number; detectConflicts?: boolean } = {}): Promise<void> {
     this.#open();
+    check.checkAddAddress(options);
     await this.#links.addAddress(address, options.interfaceIndex, options.detectConflicts ?? false);
   }
 

@@ -5,6 +5,8 @@
  */
 import { Duplex } from "node:stream";
 import { Agent } from "node:http";
+import { checkObject, checkSwitch } from "../checks.ts";
+import { keepAliveIdleMs } from "./options.ts";
 import type { TcpConn } from "./tcp_conn.ts";
 import type { NetStack } from "./net_stack.ts";
 
@@ -146,7 +148,7 @@ class NodeSocket extends Duplex {
   }
 
   setKeepAlive(on = false, initialDelayMs = 0): this {
-    if (!this.destroyed) this.#conn.setKeepAlive(on, initialDelayMs > 0 ? initialDelayMs : undefined);
+    if (!this.destroyed) this.#conn.setKeepAlive(on, keepAliveIdleMs(initialDelayMs));
     return this;
   }
 
@@ -213,6 +215,8 @@ export type NodeStream = Duplex & {
  * ```
  */
 export function nodeSocket(conn: TcpConn, options: NodeSocketOptions = {}): NodeStream {
+  checkObject(options);
+  checkSwitch("allowHalfOpen", options.allowHalfOpen);
   return new NodeSocket(conn, options) as unknown as NodeStream;
 }
 
@@ -230,6 +234,7 @@ export function nodeSocket(conn: TcpConn, options: NodeSocketOptions = {}): Node
  * ```
  */
 export function httpAgent(stack: NetStack, options: { keepAlive?: boolean; maxSockets?: number } = {}): Agent {
+  checkObject(options);
   const agent = new Agent(options);
   const createConnection = (
     to: { host?: string; hostname?: string; port?: number | string },

@@ -8,12 +8,28 @@ import { wrongTcpOption } from "../tcp/check_options.ts";
 import type { TcpOptions } from "../tcp/types.ts";
 import { wrongUdpOption } from "../udp/check_options.ts";
 import type { UdpOptions } from "../udp/types.ts";
-import { broadcastOf, isLoopback, isUnicast, maskOf, parsePrefix, tryParseAddress } from "../wire/address.ts";
+import {
+  broadcastOf,
+  formatKey,
+  isLoopback,
+  isUnicast,
+  LOOPBACK,
+  maskOf,
+  parsePrefix,
+  tryParseAddress,
+} from "../wire/address.ts";
+import { checkClock, checkFunction, checkObject, checkSwitch } from "../checks.ts";
+import { isBytes } from "./bytes.ts";
 import type { Clock } from "./clock.ts";
 
 /** Smallest MTU that IPv4 allows (RFC 791). */
 const MTU_MIN = 68;
 const MTU_MAX = 65_535;
+
+/** Connections that may wait to be accepted, unless `listen` says otherwise: as many as Deno asks of the kernel. */
+const DEFAULT_BACKLOG = 511;
+/** As many as Linux lets wait however many are asked for (its `somaxconn`). */
+const SYSTEM_BACKLOG = 4096;
 
 /** What fits into the send buffer of a connection that is just being made, in bytes. */
 export const INITIAL_DATA_MAX = 65_536;
@@ -86,20 +102,24 @@ export interface ConnectOptions extends TcpOptions {
 
 /** Options of {@link NetStack.listen}: those of `Deno.listen`, and what accepted connections inherit. */
 export interface ListenOptions extends TcpOptions {
-  /** Port; 0 for a free one. */
-  port: number;
+  /** Port; 0, the default, for a free one. */
+  port?: number;
   /** Address to listen on. Default "0.0.0.0": all of the stack's. */
   hostname?: string;
   /** Only "tcp". */
   transport?: "tcp";
   /** Connections that may wait to be accepted. Default 511. */
   backlog?: number;
+  /** Deno's name for `backlog`, and taken as Linux takes it: at least 1 and at most 4096, which is what a negative one means. */
+  tcpBacklog?: number;
+  /** For programs that ask Deno for it. A stack's port has one listener: the second is refused with `AddrInUse`. */
+  reusePort?: boolean;
 }
 
 /** Options of {@link NetStack.listenDatagram}. */
 export interface DatagramOptions extends UdpOptions {
-  /** Port; 0 for a free one. */
-  port: number;
+  /** Port; 0, the default, for a free one. */
+  port?: number;
   /** Address to listen on. Default "0.0.0.0": all of the stack's. */
   hostname?: string;
   /** Only "udp". */
@@ -125,17 +145,11 @@ export interface CheckedAddresses {
   vlan: number | undefined;
 }
 
-/** What can have options in it: no text, no null. */
-export function checkObject(options: unknown, what = "options"): void {
-  if (typeof options !== "object" || options === null) throw new TypeError(`${what} must be an object: ${options}`);
-}
+export { checkObject } from "../checks.ts";
 
 /** Each of `names`, if it is there, is true or false. */
 function checkSwitches<T extends object>(options: T, names: readonly (keyof T & string)[]): void {
-  for (const name of names) {
-    const value = options[name];
-    if (value !== undefined && typeof value !== "boolean") throw new TypeError(`${name} must be true or false: ${value}`);
-  }
+  for (const name of names) checkSwitch(name, options[name]);
 }
 
 function checkList(list: unknown, what: string): void {
@@ -171,24 +185,52 @@ export function checkUdpOptions(options: UdpOptions & { loopback?: boolean }): v
   checkSwitches(options, ["loopback"]);
 }
 
+/** How many connections may wait, by either name. Throws a RangeError or TypeError for what is no number of them. */
+export function checkBacklog({ backlog, tcpBacklog }: ListenOptions): number {
+  if (backlog === undefined && (tcpBacklog === undefined || tcpBacklog === null)) return DEFAULT_BACKLOG;
+  if (backlog !== undefined) {
+    if (!(Number.isInteger(backlog) && backlog >= 1)) throw new RangeError(`backlog must be 1 or more: ${backlog}`);
+    return backlog;
+  }
+  if (typeof tcpBacklog !== "number") throw new TypeError(`tcpBacklog must be a number: ${tcpBacklog}`);
+  if (tcpBacklog < 0) return SYSTEM_BACKLOG;
+  return Math.min(Math.max(Math.trunc(tcpBacklog) || 0, 1), SYSTEM_BACKLOG);
+}
+
+/** What a listener's error says was tried. */
+export function listenText(key: number, port: number, { reusePort }: ListenOptions): string {
+  return `listen ${formatKey(key)}:${port}${reusePort ? " (a stack's port has one listener, also with reusePort)" : ""}`;
+}
+
+/** Where "0.0.0.0" leads to, as with Linux: this host, by the address that is used already, or by loop-back. */
+export function hostOrSelf(key: number, localKey = 0): number {
+  return key !== 0 ? key : localKey !== 0 ? localKey : LOOPBACK;
+}
+
 /** Options of a connection or listener. Throws a RangeError that says which one is wrong. */
 export function checkTcpOptions(options: TcpOptions): void {
   const wrong = wrongTcpOption(options);
   if (wrong !== null) throw new RangeError(wrong);
 }
 
-/** What is to go with the SYN. */
-export function checkInitialData(bytes: unknown): void {
-  if (bytes === undefined) return;
-  if (!(bytes instanceof Uint8Array)) throw new TypeError("initialData must be a Uint8Array");
+/** Node's delay of keep-alive, which may be anything, as an option of ours: undefined for the default. */
+export function keepAliveIdleMs(ms: number): number | undefined {
+  return ms > 0 ? Math.min(Math.max(ms, 1), 2 ** 31 - 1) : undefined;
+}
+
+/** What is to go with the SYN: a copy, since the name is looked up before. */
+export function checkInitialData(bytes: unknown): Uint8Array | undefined {
+  if (bytes === undefined) return undefined;
+  if (!isBytes(bytes)) throw new TypeError("initialData must be a Uint8Array");
   if (bytes.byteLength > INITIAL_DATA_MAX) {
     throw new RangeError(`initialData must be at most ${INITIAL_DATA_MAX} bytes: ${bytes.byteLength}`);
   }
+  return new Uint8Array(bytes);
 }
 
 /** A literal address; "localhost" is 127.0.0.1. */
 export function checkAddress(text: unknown, what: string): number {
-  if (text === "localhost") return 0x7f000001;
+  if (text === "localhost") return LOOPBACK;
   const key = typeof text === "string" ? tryParseAddress(text) : null;
   if (key === null) {
     throw new TypeError(`${what} must be an IPv4 address like "10.0.0.1": ${JSON.stringify(text)}`);
@@ -228,6 +270,12 @@ export function checkDeviceOptions(device: Device, options: DeviceOptions): Chec
   return { addresses, mtu, vlan };
 }
 
+/** Options of `addAddress`. */
+export function checkAddAddress(options: { detectConflicts?: boolean }): void {
+  checkObject(options);
+  checkSwitches(options, ["detectConflicts"]);
+}
+
 /** An address with its prefix length that a host can have: no network, no broadcast, no loop-back. */
 export function checkOwnAddress(text: string): { key: number; prefixLength: number } {
   const parsed = parsePrefix(text);
@@ -257,15 +305,13 @@ export function checkRoute(route: RouteOptions): { destination: number; prefixLe
 /** Reads what concerns the whole stack. */
 export function checkStackOptions(options: NetStackOptions): { gateway: number; nameservers: number[] } {
   checkSwitches(options, ["forwarding"]);
-  const { tcp, clock, onConflict } = options;
+  const { tcp } = options;
   if (tcp !== undefined) {
     checkObject(tcp, "tcp");
     checkTcpOptions(tcp);
   }
-  if (clock !== undefined && (typeof clock?.now !== "function" || typeof clock.setTimer !== "function")) {
-    throw new TypeError("clock must be a Clock, like systemClock or a ManualClock");
-  }
-  if (onConflict !== undefined && typeof onConflict !== "function") throw new TypeError("onConflict must be a function");
+  checkClock(options.clock);
+  checkFunction("onConflict", options.onConflict);
   checkList(options.nameservers, "nameservers");
   checkList(options.routes, "routes");
   const gateway = options.gateway === undefined ? 0 : checkAddress(options.gateway, "gateway");

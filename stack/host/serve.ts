@@ -6,9 +6,11 @@
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
+import { isBytes } from "./bytes.ts";
 import { nodeSocket } from "./node.ts";
 import type { NodeStream } from "./node.ts";
-import { checkObject, checkSignal } from "./options.ts";
+import { checkFunction, checkObject } from "../checks.ts";
+import { checkSignal } from "./options.ts";
 import type { TcpListener } from "./tcp_listener.ts";
 
 /** Who asks. */
@@ -24,7 +26,7 @@ export type ServeHandler = (request: Request, info: ServeInfo) => Response | Pro
 export interface ServeOptions {
   /** Shuts the server down when aborted. */
   signal?: AbortSignal;
-  /** Makes a response of what the handler threw. Default: a plain 500. */
+  /** Makes a response of what the handler threw. Default, and when it throws or gives no `Response`: a plain 500. */
   onError?: (error: unknown) => Response | Promise<Response>;
 }
 
@@ -138,11 +140,8 @@ class HttpServer implements StackHttpServer {
       return new Response("Bad Request\n", { status: 400, headers: { connection: "close" } });
     }
     try {
-      const remoteAddr: Deno.NetAddr = { transport: "tcp", hostname: socket.remoteAddress, port: socket.remotePort };
-      const response = await this.#handler(request, { remoteAddr });
-      if (!(response instanceof Response)) throw new TypeError("the handler must give a Response");
-      if (response.bodyUsed) throw new TypeError("the response's body has been used already");
-      return response;
+      const remoteAddr: Deno.NetAddr = { hostname: socket.remoteAddress, port: socket.remotePort, transport: "tcp" };
+      return sendable(await this.#handler(request, { remoteAddr }), "the handler");
     } catch (error) {
       return await this.#failure(error);
     }
@@ -152,13 +151,19 @@ class HttpServer implements StackHttpServer {
     const { onError } = this.#options;
     if (onError !== undefined) {
       try {
-        return await onError(error);
+        return sendable(await onError(error), "onError");
       } catch {
         // Falls through to the plain answer.
       }
     }
     return new Response("Internal Server Error\n", { status: 500 });
   }
+}
+
+function sendable(response: unknown, who: string): Response {
+  if (!(response instanceof Response)) throw new TypeError(`${who} must give a Response`);
+  if (response.bodyUsed) throw new TypeError("the response's body has been used already");
+  return response;
 }
 
 interface Duplexish {
@@ -204,26 +209,31 @@ async function send(response: Response, incoming: IncomingMessage, outgoing: Ser
     const none = response.body === null && incoming.method !== "HEAD" && response.status >= 200 &&
       response.status !== 204 && response.status !== 304;
     writeHead(response, outgoing, none ? 0 : null);
-    await response.body?.cancel();
+    await response.body?.cancel().catch(() => {});
     return await end(outgoing);
   }
   const reader = response.body.getReader();
   const stop = () => void reader.cancel().catch(() => {});
   outgoing.on("close", stop);
-  const first = await reader.read();
-  if (first.done) {
+  const late = new Promise<null>((resolve) => setImmediate(resolve, null));
+  let next = reader.read();
+  const first = await Promise.race([next, late]);
+  if (first?.done) {
     writeHead(response, outgoing, 0);
     return await end(outgoing);
   }
-  // A body that is one chunk (a string, bytes) ends at once: then its length can be told.
-  let next = reader.read();
-  const atOnce = await Promise.race([next, new Promise<null>((resolve) => setImmediate(resolve, null))]);
-  if (atOnce?.done) {
-    writeHead(response, outgoing, first.value.byteLength);
-    return await end(outgoing, first.value);
+  if (first === null) {
+    // A body that takes its time, events for example: the client is told at once that it comes.
+    writeHead(response, outgoing, null);
+    outgoing.flushHeaders();
+  } else {
+    next = reader.read();
+    // A body that is one chunk (a string, bytes) ends at once: then its length can be told.
+    const alone = (await Promise.race([next, late]))?.done === true && isBytes(first.value);
+    writeHead(response, outgoing, alone ? first.value.byteLength : null);
+    if (alone) return await end(outgoing, first.value);
+    await write(outgoing, first.value);
   }
-  writeHead(response, outgoing, null);
-  await write(outgoing, first.value);
   for (;;) {
     const { done, value } = await next;
     if (done) break;
@@ -234,6 +244,7 @@ async function send(response: Response, incoming: IncomingMessage, outgoing: Ser
 }
 
 function write(outgoing: ServerResponse, chunk: Uint8Array): Promise<void> | void {
+  if (!isBytes(chunk)) throw new TypeError("a chunk of the body is no Uint8Array");
   if (outgoing.destroyed) throw new Error("the client has gone");
   if (outgoing.write(chunk)) return;
   return new Promise((resolve, reject) => {
@@ -281,5 +292,6 @@ export function serve(listener: TcpListener, handler: ServeHandler, options: Ser
   if (typeof handler !== "function") throw new TypeError(`handler must be a function: ${handler}`);
   checkObject(options);
   checkSignal(options.signal);
+  checkFunction("onError", options.onError);
   return new HttpServer(listener, handler, options);
 }

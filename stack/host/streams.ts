@@ -4,6 +4,7 @@
  * @module
  */
 import { EAGAIN } from "../codes.ts";
+import { bytesOf } from "./bytes.ts";
 import { badResource } from "./errors.ts";
 
 /** Bytes of the buffer that a reader without its own gets per chunk. */
@@ -21,6 +22,7 @@ export interface ByteSource {
 
 /** What a stream writes to. */
 export interface ByteTarget {
+  isClosed(): boolean;
   write(bytes: Uint8Array): Promise<number>;
   /** Closes the connection; a second call does nothing. */
   release(): void;
@@ -40,9 +42,8 @@ export function readableOf(source: ByteSource): ReadableStream<Uint8Array<ArrayB
     request.respond(0);
   };
   const fail = (controller: ReadableByteStreamController, error: unknown) => {
-    const closed = source.isClosed();
     source.release();
-    controller.error(closed ? consumed() : error);
+    controller.error(error);
   };
   const bytes: UnderlyingByteSource = {
     type: "bytes",
@@ -67,13 +68,15 @@ export function readableOf(source: ByteSource): ReadableStream<Uint8Array<ArrayB
   return new ReadableStream(bytes, { highWaterMark: 0 });
 }
 
-/** A stream whose chunks are done when the send buffer has taken them. */
+/** A stream whose chunks, any buffers or views, are done when the send buffer has taken them. */
 export function writableOf(target: ByteTarget): WritableStream<Uint8Array<ArrayBufferLike>> {
   return new WritableStream<Uint8Array<ArrayBufferLike>>({
     async write(chunk: Uint8Array, controller: WritableStreamDefaultController): Promise<void> {
       try {
-        let at = 0;
-        while (at < chunk.byteLength) at += await target.write(at === 0 ? chunk : chunk.subarray(at));
+        const bytes = bytesOf(chunk);
+        if (target.isClosed()) throw consumed();
+        const length = bytes.byteLength;
+        for (let at = 0; at < length;) at += await target.write(at === 0 ? bytes : bytes.subarray(at));
       } catch (error) {
         controller.error(error);
         target.release();

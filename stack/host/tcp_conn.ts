@@ -7,7 +7,9 @@ import { EAGAIN, ECONNRESET, EPIPE } from "../codes.ts";
 import { EVENT_CLOSED, EVENT_ERROR, EVENT_READABLE, EVENT_WRITABLE } from "../tcp/types.ts";
 import type { TcpInfo, TcpSocket } from "../tcp/types.ts";
 import { formatKey } from "../wire/address.ts";
+import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
+import { checkTcpOptions } from "./options.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 import { readableOf, writableOf } from "./streams.ts";
 import { append, NO_BYTES, rejectAll, type Waiter, withoutFirst } from "./waiters.ts";
@@ -84,6 +86,8 @@ class Owner implements SocketOwner, Failable {
     while (this.reads !== null) {
       const waiter = this.reads.next!;
       try {
+        // A buffer that was given away meanwhile has no room, and 0 bytes would be the end.
+        if (waiter.bytes.byteLength === 0) throw transferred();
         const count = this.tryRead(waiter.bytes);
         if (count === EAGAIN) break;
         waiter.resolve(count);
@@ -98,8 +102,8 @@ class Owner implements SocketOwner, Failable {
     while (this.writes !== null) {
       const waiter = this.writes.next!;
       try {
-        // One without bytes waits for its turn alone.
-        const count = waiter.bytes.byteLength === 0 ? 1 : this.tryWrite(waiter.bytes);
+        if (waiter.bytes.byteLength === 0 && waiter.bytes !== NO_BYTES) throw transferred();
+        const count = waiter.bytes === NO_BYTES ? 1 : this.tryWrite(waiter.bytes);
         if (count === 0) break;
         waiter.resolve(count);
       } catch (error) {
@@ -163,13 +167,13 @@ export class TcpConn implements Deno.TcpConn {
   /** The address of this end. */
   get localAddr(): Deno.NetAddr {
     const { localKey, localPort } = this.#socket;
-    return this.#localAddr ??= { transport: "tcp", hostname: formatKey(localKey), port: localPort };
+    return this.#localAddr ??= { hostname: formatKey(localKey), port: localPort, transport: "tcp" };
   }
 
   /** The address of the other end. */
   get remoteAddr(): Deno.NetAddr {
     const { remoteKey, remotePort } = this.#socket;
-    return this.#remoteAddr ??= { transport: "tcp", hostname: formatKey(remoteKey), port: remotePort };
+    return this.#remoteAddr ??= { hostname: formatKey(remoteKey), port: remotePort, transport: "tcp" };
   }
 
   /** The connection's figures, as `ss -i` shows them. Times in milliseconds, sizes in bytes. Also after `close()`. */
@@ -182,9 +186,11 @@ export class TcpConn implements Deno.TcpConn {
    *
    * @returns how many bytes, at least 1 (0 only for an empty `p`); null at the end of what the peer sends
    * @throws {Deno.errors.ConnectionReset} once, when the peer has reset the connection; {Deno.errors.TimedOut} when it has
-   * vanished; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits
+   * vanished; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits; {TypeError} when
+   * `p` is no Uint8Array, or is transferred while it waits
    */
   read(p: Uint8Array): Promise<number | null> {
+    if (!isBytes(p)) return notBytes();
     if (p.byteLength === 0) return Promise.resolve(0);
     if (this.#isClosed) return Promise.reject(badResource());
     const owner = this.#owner;
@@ -209,9 +215,11 @@ export class TcpConn implements Deno.TcpConn {
    *
    * @returns how many bytes, maybe fewer than `p` has
    * @throws {Deno.errors.ConnectionReset} once, when the peer has reset the connection; {Deno.errors.BrokenPipe} from then on
-   * and after `closeWrite()`; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits
+   * and after `closeWrite()`; {Deno.errors.BadResource} after `close()`; {Deno.errors.Interrupted} when closed while it waits;
+   * {TypeError} when `p` is no Uint8Array, or is transferred while it waits
    */
   write(p: Uint8Array): Promise<number> {
+    if (!isBytes(p)) return notBytes();
     if (this.#isClosed) return Promise.reject(badResource());
     if (p.byteLength === 0) return Promise.resolve(0);
     const owner = this.#owner;
@@ -322,9 +330,13 @@ export class TcpConn implements Deno.TcpConn {
     });
   }
 
-  /** What the peer gets, with back-pressure: a chunk is done when it is in the send buffer. Closing it closes the connection. */
+  /**
+   * What the peer gets, with back-pressure: a chunk, any buffer or view, is done when it is in the send buffer. Closing it
+   * closes the connection, and so does anything else as a chunk.
+   */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
     return this.#writable ??= writableOf({
+      isClosed: () => this.#isClosed,
       write: (bytes) => this.write(bytes),
       release: () => this[Symbol.dispose](),
     });
@@ -339,7 +351,7 @@ export class TcpConn implements Deno.TcpConn {
   setNoDelay(noDelay = true): void {
     if (this.#isClosed) throw badResource();
     this.#pump.now();
-    this.#socket.setNoDelay(noDelay);
+    this.#socket.setNoDelay(Boolean(noDelay));
     this.#pump.touch();
   }
 
@@ -348,23 +360,25 @@ export class TcpConn implements Deno.TcpConn {
    *
    * @param keepAlive probe the peer while the connection is idle (RFC 9293 3.8.4)
    * @param idleMs milliseconds until the first probe, and `intervalMs` between probes, `count` of them; as before when left out
-   * @throws {Deno.errors.BadResource} after `close()`
+   * @throws {RangeError} a number outside the range that `connect` has for it; {Deno.errors.BadResource} after `close()`
    */
   setKeepAlive(keepAlive = true, idleMs?: number, intervalMs?: number, count?: number): void {
+    checkTcpOptions({ keepAliveIdleMs: idleMs, keepAliveIntervalMs: intervalMs, keepAliveCount: count });
     if (this.#isClosed) throw badResource();
     this.#pump.now();
-    this.#socket.setKeepAlive(keepAlive, idleMs, intervalMs, count);
+    this.#socket.setKeepAlive(Boolean(keepAlive), idleMs, intervalMs, count);
     this.#pump.schedule();
   }
 
   /**
    * Gives up when what was sent isn't acknowledged for so long (RFC 5482).
    *
-   * @param ms milliseconds, 0 for the normal number of retransmissions
-   * @throws {RangeError} when it is no number or negative; {Deno.errors.BadResource} after `close()`
+   * @param ms milliseconds up to 2^31 - 1, 0 for the normal number of retransmissions
+   * @throws {RangeError} when it is none of these; {Deno.errors.BadResource} after `close()`
    */
   setUserTimeout(ms: number): void {
-    if (!(ms >= 0)) throw new RangeError(`user timeout must be 0 or more milliseconds: ${ms}`);
+    // Undefined would be an option left out.
+    checkTcpOptions({ userTimeoutMs: ms ?? NaN });
     if (this.#isClosed) throw badResource();
     this.#pump.now();
     this.#socket.setUserTimeout(ms);

@@ -79,7 +79,7 @@ export class TcpListener implements Deno.TcpListener {
     this.#pump = pump;
     this.#owner = new Owner(socket, pump);
     socket.owner = this.#owner;
-    this.#addr = { transport: "tcp", hostname: formatKey(socket.localKey), port: socket.localPort };
+    this.#addr = { hostname: formatKey(socket.localKey), port: socket.localPort, transport: "tcp" };
   }
 
   /** The address that it listens on: "0.0.0.0" for all of the stack's. */
@@ -127,9 +127,13 @@ export class TcpListener implements Deno.TcpListener {
     }
   }
 
-  /** Leaving a `for await` closes the listener, as with Deno. */
+  /**
+   * Leaving a `for await` closes the listener, as with Deno.
+   *
+   * @throws {Deno.errors.BadResource} when it is closed already
+   */
   return(value?: unknown): Promise<IteratorResult<TcpConn>> {
-    this[Symbol.dispose]();
+    this.close();
     return Promise.resolve({ value, done: true });
   }
 

@@ -3,11 +3,13 @@
  *
  * @module
  */
-import { EAGAIN } from "../codes.ts";
+import { EAGAIN, EINVAL, OK } from "../codes.ts";
+import { wrongUdpOption } from "../udp/check_options.ts";
 import type { UdpOptions, UdpSocket, UdpSource } from "../udp/types.ts";
 import { formatKey, parseAddress, tryParseAddress } from "../wire/address.ts";
+import { isBytes, notBytes, transferred } from "./bytes.ts";
 import { badResource, errorFrom, interrupted } from "./errors.ts";
-import { checkPort } from "./options.ts";
+import { checkObject, checkPort, checkUdpOptions, hostOrSelf } from "./options.ts";
 import type { Failable, SocketOwner, SocketPump } from "./pump.ts";
 
 /** A datagram and where it came from. */
@@ -55,6 +57,8 @@ class Owner implements SocketOwner, Failable {
   /** The next datagram, or null when none waits. Throws the socket's pending error. */
   take(into: Uint8Array | undefined): Datagram | null {
     const { socket } = this;
+    // The datagram would be cut to nothing.
+    if (into?.byteLength === 0 && (into.buffer as ArrayBuffer).detached) throw transferred();
     const buffer = into ?? new Uint8Array(Math.max(0, socket.nextLength));
     const count = socket.receive(buffer, 0, buffer.byteLength, this.#source);
     if (count === EAGAIN) return null;
@@ -65,7 +69,7 @@ class Owner implements SocketOwner, Failable {
       this.#lastHost = formatKey(key);
     }
     const bytes = new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, count);
-    return [bytes, { transport: "udp", hostname: this.#lastHost, port }];
+    return [bytes, { hostname: this.#lastHost, port, transport: "udp" }];
   }
 
   cancel(error: Error): void {
@@ -111,13 +115,13 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
 
   /** The address of the socket: "0.0.0.0" while it is bound to all of the stack's. */
   get addr(): Deno.NetAddr {
-    return { transport: "udp", hostname: formatKey(this.#socket.localKey), port: this.#socket.localPort };
+    return { hostname: formatKey(this.#socket.localKey), port: this.#socket.localPort, transport: "udp" };
   }
 
   /** The one peer of a connected socket; null if it has none. */
   get remoteAddr(): Deno.NetAddr | null {
     const { remoteKey, remotePort } = this.#socket;
-    return remotePort === 0 ? null : { transport: "udp", hostname: formatKey(remoteKey), port: remotePort };
+    return remotePort === 0 ? null : { hostname: formatKey(remoteKey), port: remotePort, transport: "udp" };
   }
 
   /** Datagrams received, sent, and dropped because nobody read them. */
@@ -131,54 +135,62 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    * @param p buffer to use, cut to the datagram; what doesn't fit is lost. Without it a new one of the right size.
    * @returns the bytes, and where they came from
    * @throws {Deno.errors.ConnectionRefused} a connected socket's peer has no such port; {Deno.errors.BadResource} after
-   * `close()`; {Deno.errors.Interrupted} when closed while it waits
+   * `close()`; {Deno.errors.Interrupted} when closed while it waits; {TypeError} when `p` is no Uint8Array, or was transferred
    */
   receive(p?: Uint8Array): Promise<Datagram> {
+    const into = p ?? undefined;
+    if (into !== undefined && !isBytes(into)) return notBytes();
     const owner = this.#owner;
     if (owner.fatal !== null) return Promise.reject(owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     if (owner.waiters.length === 0) {
       try {
-        const datagram = owner.take(p);
+        const datagram = owner.take(into);
         if (datagram !== null) return Promise.resolve(datagram);
       } catch (error) {
         return Promise.reject(error);
       }
     }
-    return new Promise((resolve, reject) => owner.waiters.push({ into: p, resolve, reject }));
+    return new Promise((resolve, reject) => owner.waiters.push({ into, resolve, reject }));
   }
 
   /**
    * Sends one datagram; waits while the device has no room.
    *
    * @param p its bytes, at most 65507
-   * @param addr where to: a `Deno.NetAddr`; a connected socket needs none
+   * @param addr where to: a `Deno.NetAddr`, without `hostname` the stack itself; a connected socket needs none
    * @returns bytes sent
    * @throws {Error} with code "EMSGSIZE" for too many bytes; {Deno.errors.NetworkUnreachable} without a route;
-   * {RangeError} for a port over 65535; {Deno.errors.BadResource} after `close()`
+   * {RangeError} for a port over 65535; {TypeError} when `p` is no Uint8Array, or was transferred; {Deno.errors.BadResource} after `close()`
    */
   send(p: Uint8Array, addr?: Deno.Addr): Promise<number> {
+    if (!isBytes(p)) return notBytes();
     const owner = this.#owner;
     if (owner.fatal !== null) return Promise.reject(owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     try {
       if (addr === undefined) return this.#transmit(p, 0, 0);
-      if (!("hostname" in addr)) throw new TypeError('send() takes an address like { hostname: "10.0.0.1", port: 7 }');
-      const port = checkPort(addr.port);
-      if (addr.hostname === this.#lastHost) return this.#transmit(p, this.#lastKey, port);
-      const literal = tryParseAddress(addr.hostname);
-      if (literal !== null) {
-        this.#lastHost = addr.hostname;
-        this.#lastKey = literal;
-        return this.#transmit(p, literal, port);
+      if (typeof addr !== "object" || addr === null || "path" in addr) {
+        throw new TypeError('send() takes an address like { hostname: "10.0.0.1", port: 7 }');
       }
-      return this.#lookUp(addr.hostname).then((key) => this.#transmit(p, key, port));
+      const { hostname = "127.0.0.1" } = addr as Partial<Deno.NetAddr>;
+      const port = checkPort((addr as Partial<Deno.NetAddr>).port);
+      if (hostname === this.#lastHost) return this.#transmit(p, this.#lastKey, port);
+      const literal = tryParseAddress(hostname);
+      if (literal !== null) {
+        this.#lastHost = hostname;
+        this.#lastKey = hostOrSelf(literal);
+        return this.#transmit(p, this.#lastKey, port);
+      }
+      return this.#lookUp(hostname).then((key) => this.#transmit(p, hostOrSelf(key), port));
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   #transmit(p: Uint8Array, key: number, port: number): Promise<number> {
+    // It would be an empty datagram.
+    if (p.byteLength === 0 && (p.buffer as ArrayBuffer).detached) return Promise.reject(transferred());
     if (this.#owner.fatal !== null) return Promise.reject(this.#owner.fatal);
     if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
     this.#pump.now();
@@ -197,26 +209,36 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
    *
    * @param address the group, "224.0.0.251"
    * @param _networkInterface for compatibility; the group is joined on the interface that the route to it names
+   * @returns the membership, whose `setTTL` rejects with code "EINVAL" for anything but 0 to 255; all of it rejects with
+   * BadResource after `close()`
+   * @throws {TypeError} when `address` is no group; {Deno.errors.AddrInUse} when it was joined before
    */
-  joinMulticastV4(address: string, _networkInterface?: string): Promise<Deno.MulticastV4Membership> {
+  async joinMulticastV4(address: string, _networkInterface?: string): Promise<Deno.MulticastV4Membership> {
     const group = parseAddress(address);
-    const tried = `join ${address}`;
-    if (this.#isClosed) return Promise.reject(badResource("Socket has been closed"));
-    this.#pump.now();
-    const code = this.#socket.joinMulticast(group);
-    this.#pump.schedule();
-    if (code < 0) return Promise.reject(errorFrom(code, tried));
-    return Promise.resolve({
-      leave: () => {
-        if (this.#isClosed) return Promise.resolve();
-        this.#pump.now();
-        const left = this.#socket.leaveMulticast(group);
-        this.#pump.schedule();
-        return left < 0 ? Promise.reject(errorFrom(left, `leave ${address}`)) : Promise.resolve();
-      },
-      setLoopback: (loopback: boolean) => Promise.resolve(this.setOptions({ multicastLoop: loopback })),
-      setTTL: (ttl: number) => Promise.resolve(this.setOptions({ multicastTtl: ttl })),
+    await this.#change(`join ${address}`, () => this.#socket.joinMulticast(group));
+    return {
+      leave: () => this.#change(`leave ${address}`, () => this.#socket.leaveMulticast(group)),
+      setLoopback: (loopback) => this.#change("setLoopback", () => this.#configure({ multicastLoop: Boolean(loopback) })),
+      setTTL: (ttl) => this.#change(`setTTL ${ttl}`, () => this.#configure({ multicastTtl: ttl ?? NaN })),
+    };
+  }
+
+  /** Does something with the open socket that gives a code. */
+  #change(tried: string, change: () => number): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#isClosed) throw badResource("Socket has been closed");
+      this.#pump.now();
+      const code = change();
+      this.#pump.schedule();
+      if (code < 0) throw errorFrom(code, tried);
+      resolve();
     });
+  }
+
+  #configure(options: UdpOptions): number {
+    if (wrongUdpOption(options) !== null) return EINVAL;
+    this.#socket.setOptions(options);
+    return OK;
   }
 
   /** IPv6 isn't spoken yet: rejects with `Deno.errors.NotSupported`. */
@@ -227,9 +249,11 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   /**
    * Changes options of the socket: TTL, DSCP, broadcast, buffer.
    *
-   * @throws {Deno.errors.BadResource} after `close()`
+   * @throws {TypeError | RangeError} for an option that is wrong, before any has changed; {Deno.errors.BadResource} after `close()`
    */
   setOptions(options: UdpOptions): void {
+    checkObject(options);
+    checkUdpOptions(options);
     if (this.#isClosed) throw badResource("Socket has been closed");
     this.#socket.setOptions(options);
   }
@@ -253,6 +277,12 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   [Symbol.dispose](): void {
     if (!this.#isClosed) this.close();
   }
+
+  /** For compatibility: the stack as a whole keeps the process alive, see `NetStack.ref`. */
+  ref(): void {}
+
+  /** For compatibility: the stack as a whole keeps the process alive, see `NetStack.unref`. */
+  unref(): void {}
 
   /** The datagrams as they come; ends quietly when the socket is closed. */
   async *[Symbol.asyncIterator](): AsyncIterableIterator<Datagram> {

@@ -260,5 +260,6 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
 }
 
 function clamp(value: number, least: number, most: number): number {
-  return Math.min(Math.max(Math.trunc(value), least), most);
+  // What is no number must not take a limit away.
+  return Math.min(Math.max(Math.trunc(value), least), most) || least;
 }

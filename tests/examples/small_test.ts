@@ -58,3 +58,14 @@ Deno.test("lossy_link.ts: every byte over a bad link, the same every time, and a
   await Deno.remove(pcap);
   assertEquals((await example("lossy_link.ts", "--loss", "2")).code, 2);
 });
+
+Deno.test("what can't be run or opened is said in one line, with an exit code", async () => {
+  const missing = await example("ioctl_device.ts", "/nonexistent");
+  assertEquals([missing.code, missing.stdout], [127, ""]);
+  assertMatch(missing.stderr, /^ioctl_device: [^\n]*'\/nonexistent': No such file or directory[^\n]*\n$/);
+  const option = await example("netkit_two_vms.ts", "--bogus");
+  assertEquals([option.code, option.stdout, option.stderr], [2, "", "usage: netkit_two_vms.ts [FOLDER]\n"]);
+  const folder = await example("netkit_two_vms.ts", "/nonexistent");
+  assertEquals([folder.code, folder.stdout], [1, ""]);
+  assertMatch(folder.stderr, /^netkit_two_vms: cannot listen in \/nonexistent: [^\n]*\n$/);
+});

@@ -41,6 +41,26 @@ Deno.test("Deno.listenDatagram is the stack's", async () => {
   assertEquals(from.hostname, "10.0.0.2");
 });
 
+Deno.test("a listener without an address or a port is the stack's, as the kernel's is on all addresses", async () => {
+  await using world = hooked();
+  const udp = (Deno.listenDatagram as (options: object) => Deno.DatagramConn)({ transport: "udp" });
+  assert(udp instanceof UdpConn);
+  assertEquals(udp.addr.hostname, "0.0.0.0");
+  udp.close();
+  using tcp = Deno.listen({ tcpBacklog: 1 } as Deno.TcpListenOptions);
+  assert(tcp instanceof TcpListener);
+  const { port } = tcp.addr;
+  const conns = [];
+  for (let i = 0; i < 3; i++) {
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), 50);
+    conns.push(await world.peer.connect({ hostname: "10.0.0.2", port, signal: abort.signal }).catch(() => null));
+    clearTimeout(timer);
+  }
+  assertEquals(tcp.pending, 1, "tcpBacklog counts");
+  for (const conn of conns) conn?.abort();
+});
+
 Deno.test("names are the stack's name servers'", async () => {
   await using world = hooked({}, { nameservers: ["10.0.0.1"] });
   void nameServer(world.peer, "10.0.0.1").catch(() => {});

@@ -15,6 +15,7 @@
  *
  * @module
  */
+import { checkObject, checkWord } from "../../../stack/checks.ts";
 import type { MapSpec } from "../map_kinds.ts";
 import {
   defineProgram,
@@ -261,8 +262,13 @@ class Filter {
  * console.log(port.actions[1], readFilterRule(sources.get(filterPrefix("198.51.100.0/24"))!).frames); // 1 1
  * engine.close();
  * ```
+ *
+ * @throws {TypeError} for a wrong option
  */
-export function filterProgram({ otherwise = "pass" }: FilterOptions = {}): XdpProgram {
+export function filterProgram(options: FilterOptions = {}): XdpProgram {
+  checkObject(options);
+  const { otherwise = "pass" } = options;
+  checkWord("otherwise", otherwise, ["pass", "drop"]);
   const maps = [PORT_RULES, SOURCES_4, DESTINATIONS_4, SOURCES_6, DESTINATIONS_6, FILTER_COUNT];
   return defineProgram("filter", maps, (p) => new Filter(p, otherwise).describe());
 }

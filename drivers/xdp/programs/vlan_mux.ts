@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { checkObject, checkWord } from "../../../stack/checks.ts";
 import type { MapSpec } from "../map_kinds.ts";
 import { defineProgram, type ProgramBuilder, type XdpProgram } from "../program.ts";
 
@@ -86,8 +87,12 @@ export interface RouterProgramOptions {
   reach?: "ports" | "any";
 }
 
-/** What the router's interface runs. It holds {@link ROUTER_IFACE} without using it: the map lives as long as the router does. */
-export function routerProgram({ mode = "mask", reach = "ports" }: RouterProgramOptions = {}): XdpProgram {
+/** What the router's interface runs. Throws a TypeError for a wrong option. It holds {@link ROUTER_IFACE} without using it: the map lives as long as the router does. */
+export function routerProgram(options: RouterProgramOptions = {}): XdpProgram {
+  checkObject(options);
+  const { mode = "mask", reach = "ports" } = options;
+  checkWord("mode", mode, ["mask", "strict"]);
+  checkWord("reach", reach, ["ports", "any"]);
   return defineProgram("router", [ROUTER_IFACE, ROUTER_COUNTERS, PORTS], (p) => {
     const drop = dropping(p, ROUTER_COUNTERS);
     count(p, ROUTER_COUNTERS, "received");

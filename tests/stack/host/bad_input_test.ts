@@ -42,7 +42,6 @@ const SOCKET_CALLS: Wrong[] = [
   [[{ port: "seven" }], "Invalid port: 'seven'"],
   [[{ port: "" }], "Invalid port: ''"],
   [[{ port: true }], "expected number"],
-  [[{}], "expected number"],
   [[{ port: 7, transport: "unix" }], "transport"],
 ];
 
@@ -89,6 +88,7 @@ Deno.test("sockets: every wrong argument is refused, and nothing has changed", a
   await refuses("connect", (o) => stack.connect(o), [
     ...SOCKET_CALLS,
     signal,
+    [[{}], "expected number"],
     [[{ port: 0 }], "port (out of range): 0"],
     [[{ ...peer, hostname: 5 }], "a name or an address"],
     [[{ ...peer, hostname: "a..b" }], "Not a domain name"],
@@ -103,6 +103,7 @@ Deno.test("sockets: every wrong argument is refused, and nothing has changed", a
     [[{ port: 7, hostname: "nowhere" }], "hostname"],
     [[{ port: 7, backlog: 0 }], "backlog"],
     [[{ port: 7, backlog: "5" }], "backlog"],
+    [[{ port: 7, tcpBacklog: "5" }], "tcpBacklog must be a number"],
     ...beside({ port: 7 }, TCP_OPTIONS),
   ], look);
   await refuses("listenDatagram", (o) => stack.listenDatagram(o), [
@@ -113,6 +114,7 @@ Deno.test("sockets: every wrong argument is refused, and nothing has changed", a
   ], look);
   await refuses("connectDatagram", (o) => stack.connectDatagram(o), [
     ...SOCKET_CALLS,
+    [[{}], "expected number"],
     [[{ port: 0, hostname: "10.0.0.2" }], "0"],
     [[{ port: 7 }], "a name or an address"],
     ...beside(peer, UDP_OPTIONS),

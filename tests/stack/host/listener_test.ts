@@ -1,5 +1,6 @@
 // What Deno.TcpListener and Deno.DatagramConn do over the kernel, ours do over a stack.
 import { assert, assertEquals } from "@std/assert";
+import type { TcpConn } from "../../../mod.ts";
 import { both, connected, moment, outcome, pair } from "./worlds.ts";
 
 const GONE = "BadResource -";
@@ -75,6 +76,86 @@ Deno.test("TCP listener: an address that isn't the stack's is not available", as
   using listener = all.server.listen({ port: 0 });
   assertEquals(listener.addr.hostname, "0.0.0.0");
   assert(listener.addr.port > 0);
+});
+
+both("TCP listener: leaving for await when it is closed already says so", async (world) => {
+  const listener = world.listen();
+  listener.close();
+  assertEquals(await outcome(() => (listener as unknown as AsyncIterableIterator<Deno.TcpConn>).return!()), GONE);
+});
+
+both("TCP and UDP: addresses print as Deno's", async (world) => {
+  using all = await connected(world);
+  const socket = world.listenDatagram();
+  await socket.send(new Uint8Array(1), socket.addr);
+  const [, from] = await socket.receive();
+  const { client, server, listener } = all;
+  const addresses = [client.localAddr, client.remoteAddr, server.remoteAddr, listener.addr, socket.addr, from];
+  for (const address of addresses) assertEquals(Object.keys(address), ["hostname", "port", "transport"]);
+  socket.close();
+});
+
+Deno.test("TCP listener: without a port a free one, and Deno's tcpBacklog", async () => {
+  using all = pair();
+  const kernel = (options: object) => Deno.listen({ hostname: "127.0.0.1", ...options } as Deno.TcpListenOptions);
+  for (const listen of [kernel, (options: object) => all.server.listen(options)]) {
+    using free = listen({});
+    assert(free.addr.port > 0);
+    for (const tcpBacklog of [NaN, -1, 0, 1, 1e9, 1.5, null, undefined]) listen({ port: 0, tcpBacklog }).close();
+    for (const tcpBacklog of ["x", true, {}]) assertEquals(await outcome(() => listen({ tcpBacklog })), "TypeError -");
+  }
+  for (const [tcpBacklog, most] of [[1, 1], [0, 1], [3, 3], [-1, 5]]) {
+    using listener = all.server.listen({ port: 7, tcpBacklog });
+    const abort = new AbortController();
+    const to = { hostname: "10.0.0.1", port: 7, signal: abort.signal };
+    const connects = Array.from({ length: 5 }, () => all.client.connect(to));
+    await moment(50);
+    abort.abort();
+    const opened = await Promise.allSettled(connects);
+    assertEquals(listener.pending, most, `tcpBacklog ${tcpBacklog}`);
+    for (const { status, ...rest } of opened) if (status === "fulfilled") (rest as { value: TcpConn }).value.abort();
+  }
+});
+
+Deno.test("TCP listener: reusePort doesn't make a second one silently deaf", async () => {
+  using all = pair();
+  using first = all.server.listen({ port: 7, reusePort: true });
+  assertEquals(first.addr.port, 7);
+  const error = await Promise.resolve().then(() => all.server.listen({ port: 7, reusePort: true })).catch((error) => error);
+  assert(error instanceof Deno.errors.AddrInUse);
+  assertEquals(error.message.includes("reusePort"), true, error.message);
+});
+
+both("TCP: 0.0.0.0 is this host", async (world) => {
+  using listener = world.listenAny();
+  using client = await world.connectTo({ hostname: "0.0.0.0", port: listener.addr.port });
+  using server = await listener.accept();
+  assertEquals(client.remoteAddr, { ...server.localAddr });
+  assertEquals(client.remoteAddr.hostname, "127.0.0.1");
+});
+
+both("UDP: to no address, and to 0.0.0.0, is to this host", async (world) => {
+  const socket = world.listenDatagramAny();
+  const { port } = socket.addr as Deno.NetAddr;
+  for (const to of [{ transport: "udp", port }, { transport: "udp", hostname: "0.0.0.0", port }] as Deno.NetAddr[]) {
+    assertEquals(await socket.send(Uint8Array.of(5), to), 1);
+    const [bytes, from] = await socket.receive();
+    assertEquals([bytes[0], (from as Deno.NetAddr).hostname], [5, "127.0.0.1"]);
+  }
+  assertEquals(await outcome(() => socket.send(new Uint8Array(1), null as unknown as Deno.Addr)), "TypeError -");
+  const { ref, unref } = socket as Deno.DatagramConn & { ref(): void; unref(): void };
+  unref.call(socket);
+  ref.call(socket);
+  socket.close();
+});
+
+Deno.test("UDP: a socket connected to 0.0.0.0 is connected to this host", async () => {
+  using all = pair();
+  using server = all.client.listenDatagram({ port: 9 });
+  using client = await all.client.connectDatagram({ hostname: "0.0.0.0", port: 9 });
+  assertEquals(client.remoteAddr?.hostname, "127.0.0.1");
+  await client.send(Uint8Array.of(6));
+  assertEquals((await server.receive())[0][0], 6);
 });
 
 both("UDP: a datagram to oneself, cut, empty, and too long", async (world) => {

@@ -1,5 +1,5 @@
 // HTTP and Node programs over a stack.
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Agent, get, request as nodeRequest } from "node:http";
 import type { IncomingMessage, RequestOptions } from "node:http";
 import {
@@ -143,6 +143,72 @@ Deno.test("http: a body that fails in the middle cuts the connection, and the se
   const failed = await ask(site.agent, { path: "/" }).catch((error) => error);
   assert(failed instanceof Error);
   assertEquals((await ask(site.agent, { path: "/" })).body, "fine");
+});
+
+/** Asks and reads the head of the answer; the body is let go only then. */
+async function headThenBody(conn: Deno.TcpConn, letGo: () => void): Promise<string[]> {
+  await writeAll(conn, new TextEncoder().encode("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+  const buffer = new Uint8Array(4096);
+  let head = "";
+  while (!head.includes("\r\n\r\n")) head += new TextDecoder().decode(buffer.subarray(0, await conn.read(buffer) ?? 0));
+  letGo();
+  const body = new TextDecoder().decode(await readAll(conn));
+  conn.close();
+  return [head.split("\r\n")[0], /transfer-encoding: chunked/i.exec(head)?.[0].toLowerCase() ?? "", body];
+}
+
+Deno.test("http: the head doesn't wait for a body that takes its time, as with Deno.serve", async () => {
+  let gate = Promise.withResolvers<string>();
+  const handler = () => {
+    const text = gate.promise;
+    return new Response(
+      new ReadableStream({
+        async pull(controller) {
+          const bytes = new TextEncoder().encode(await text);
+          if (bytes.length > 0) controller.enqueue(bytes);
+          controller.close();
+        },
+      }),
+    );
+  };
+  await using site = served(handler);
+  await using kernel = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, handler);
+  const connects = [
+    () => site.client.connect({ hostname: "10.0.0.1", port: 80 }),
+    () => Deno.connect({ hostname: "127.0.0.1", port: kernel.addr.port }),
+  ];
+  for (const [text, body] of [["late", "4\r\nlate\r\n0\r\n\r\n"], ["", "0\r\n\r\n"]]) {
+    for (const connect of connects) {
+      gate = Promise.withResolvers<string>();
+      const got = await headThenBody(await connect(), () => gate.resolve(text));
+      assertEquals(got, ["HTTP/1.1 200 OK", "transfer-encoding: chunked", body]);
+    }
+  }
+});
+
+Deno.test("http: a body of one chunk tells its length, and one of texts is cut", async () => {
+  await using site = served((request) => {
+    if (!request.url.endsWith("/texts")) return new Response("hello");
+    return new Response(ReadableStream.from(["a", "b"]) as unknown as ReadableStream<Uint8Array<ArrayBuffer>>);
+  });
+  assertEquals((await ask(site.agent, { path: "/" })).headers["content-length"], "5");
+  assert(await ask(site.agent, { path: "/texts" }).catch((error) => error) instanceof Error);
+});
+
+Deno.test("http: an onError that gives no response is a 500, and one that is no function a TypeError at once", async () => {
+  const wrong = [() => "text", () => undefined, () => Promise.reject(new Error("again")), () => {
+    const used = new Response("used");
+    void used.text();
+    return used;
+  }];
+  for (const onError of wrong as unknown as ServeOptions["onError"][]) {
+    await using site = served(() => Promise.reject(new Error("no")), { onError });
+    const { status, body } = await ask(site.agent, { path: "/" });
+    assertEquals([status, body], [500, "Internal Server Error\n"]);
+  }
+  using all = pair();
+  using listener = all.server.listen({ port: 80 });
+  assertThrows(() => serve(listener, () => new Response(), { onError: 5 as never }), TypeError, "onError must be a function");
 });
 
 Deno.test("http: shutdown lets a request that runs finish; an aborted signal shuts down", async () => {

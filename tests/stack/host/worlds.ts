@@ -8,6 +8,10 @@ export interface World extends AsyncDisposable {
   listen(port?: number): Deno.TcpListener;
   connect(port: number, signal?: AbortSignal): Promise<Deno.TcpConn>;
   listenDatagram(): Deno.DatagramConn;
+  /** On all addresses, and from the same host. */
+  listenAny(): Deno.TcpListener;
+  connectTo(to: { hostname: string; port: number }): Promise<Deno.TcpConn>;
+  listenDatagramAny(): Deno.DatagramConn;
 }
 
 const kernel: World = {
@@ -17,6 +21,10 @@ const kernel: World = {
   connect: (port, signal) => Deno.connect({ hostname: "127.0.0.1", port, signal }),
   // deno-lint-ignore no-explicit-any
   listenDatagram: () => (Deno as any).listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 }),
+  listenAny: () => Deno.listen({ port: 0 }),
+  connectTo: (to) => Deno.connect(to),
+  // deno-lint-ignore no-explicit-any
+  listenDatagramAny: () => (Deno as any).listenDatagram({ transport: "udp", port: 0 }),
   [Symbol.asyncDispose]: () => Promise.resolve(),
 };
 
@@ -50,6 +58,9 @@ function ours(): World {
     listen: (port = 0) => server.listen({ hostname: "10.0.0.1", port }),
     connect: (port, signal) => client.connect({ hostname: "10.0.0.1", port, signal }),
     listenDatagram: () => server.listenDatagram({ hostname: "10.0.0.1", port: 0 }),
+    listenAny: () => server.listen({}),
+    connectTo: (to) => server.connect(to),
+    listenDatagramAny: () => server.listenDatagram({}),
     async [Symbol.asyncDispose]() {
       await client[Symbol.asyncDispose]();
       await server[Symbol.asyncDispose]();
@@ -67,6 +78,9 @@ async function worker(): Promise<World> {
     listen: (port = 0) => stack.listen({ hostname: "10.0.0.1", port }),
     connect: (port, signal) => stack.connect({ hostname: "10.0.0.1", port, signal }),
     listenDatagram: () => stack.listenDatagram({ hostname: "10.0.0.1", port: 0 }),
+    listenAny: () => stack.listen({}),
+    connectTo: (to) => stack.connect(to),
+    listenDatagramAny: () => stack.listenDatagram({}),
     [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose](),
   };
 }
