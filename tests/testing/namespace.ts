@@ -48,6 +48,11 @@ export function lacksRoot(): boolean {
 }
 
 /** For `ignore`: no kernel, or one whose switches (`/proc/sys/net`) can't be set here. */
+/** True below `unshare -U`: some rights are asked for outside of it. */
+export function isOwnUserNamespace(): boolean {
+  return !/^\s*0\s+0\s+4294967295\s*$/.test(Deno.readTextFileSync("/proc/self/uid_map"));
+}
+
 export function lacksSysctl(): boolean {
   if (!kernel) return true;
   try {
