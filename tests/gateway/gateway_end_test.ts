@@ -173,6 +173,52 @@ eachKind("what fails on one side of a flow is a reset on the other", async (sock
   });
 });
 
+eachKind("a guest's reset ends its flow though the other end takes nothing more", async (sockets, libc) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await withGuest({ sockets, hostLoopback: true }, async (guest, gateway) => {
+    const conn = await guest.connect({ hostname: "10.0.2.2", port: listener.addr.port });
+    using far = await listener.accept();
+    let total = 0;
+    const writing = (async () => {
+      for (;;) total += await conn.write(new Uint8Array(1 << 18));
+    })();
+    writing.catch(() => {});
+    for (let last = -1; last !== total; await new Promise((resolve) => setTimeout(resolve, 50))) last = total;
+    conn.abort();
+    await until(() => gateway.statistics.tcpOpen === 0);
+    const all = new Response(far.readable).arrayBuffer();
+    if (libc) await assertRejects(() => all, Deno.errors.ConnectionReset);
+    else await all;
+  });
+});
+
+eachKind("what ends with the gateway, and what no guest takes, is no clean end outside", async (sockets, libc) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const forward = [{ port: 0, guest: GUEST, guestPort: 80 }, { port: 0, guest: GUEST, guestPort: 81 }];
+  await withGuest({ sockets, hostLoopback: true, forward }, async (guest, gateway) => {
+    const read = async (opened: Promise<Deno.TcpConn>) => {
+      const read = async () => {
+        using conn = await opened;
+        return await conn.read(new Uint8Array(1));
+      };
+      // Deno's sockets can't send a reset.
+      if (libc) await assertRejects(read, Deno.errors.ConnectionReset);
+      else assertEquals(await read().catch(() => null), null);
+    };
+    await read(Deno.connect({ hostname: "127.0.0.1", port: gateway.forwards[1].port }));
+    assertEquals(gateway.statistics.forwardFailed, 1);
+    using inner = guest.listen({ port: 80 });
+    const client = await Deno.connect({ hostname: "127.0.0.1", port: gateway.forwards[0].port });
+    using _near = await inner.accept();
+    using _conn = await guest.connect({ hostname: "10.0.2.2", port: listener.addr.port });
+    const far = await listener.accept();
+    await until(() => gateway.statistics.tcpFlows === 1);
+    gateway.close();
+    await read(Promise.resolve(client));
+    await read(Promise.resolve(far));
+  });
+});
+
 eachKind("a flow in use isn't forgotten, the quietest makes room, and large and empty datagrams are carried", async (sockets) => {
   const { createSocket } = await import("node:dgram");
   const server = createSocket("udp4");
