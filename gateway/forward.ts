@@ -102,9 +102,11 @@ class TcpForward implements OpenForward {
           this.#owner.failed();
           reset(outside);
         } else this.#bringIn(outside);
-      } catch {
+      } catch (error) {
         if (this.#closed) return;
-        // Too many open files, or a connection that was gone at once: the next one may go better.
+        // Deno's accept says so of a connection that was reset before: the next one must not wait for that.
+        if (error instanceof Deno.errors.NotConnected) continue;
+        // Too many open files: the next one may go better.
         await new Promise<void>((resolve) => this.#timer = setTimeout(resolve, RETRY_MS));
       }
     }

@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { cable, Gateway, type GatewayOptions, NetStack } from "../../mod.ts";
 import { eachKind } from "./kinds.ts";
+import { HostConn } from "../../drivers/host_sockets.ts";
+import { wakersIdle } from "../../drivers/wake_event.ts";
 import { Dialer } from "../../gateway/dialer.ts";
 import { InFlight } from "../../gateway/udp_relay.ts";
 
@@ -217,6 +219,20 @@ eachKind("what ends with the gateway, and what no guest takes, is no clean end o
     await read(Promise.resolve(client));
     await read(Promise.resolve(far));
   });
+});
+
+eachKind("connections that are reset before a forwarded port takes them keep nobody waiting", async (sockets) => {
+  if (Deno.build.os !== "linux") return;
+  await withGuest({ sockets, forward: [{ port: 0, guest: GUEST, guestPort: 80 }] }, async (guest, gateway) => {
+    using inner = guest.listen({ port: 80 });
+    const to = gateway.forwards[0];
+    for (let i = 0; i < 50; i++) (await HostConn.connect(to)).abort();
+    const since = performance.now();
+    using _client = await Deno.connect(to);
+    using _near = await inner.accept();
+    assert(performance.now() - since < 2000);
+  });
+  await wakersIdle();
 });
 
 eachKind("a flow in use isn't forgotten, the quietest makes room, and large and empty datagrams are carried", async (sockets) => {
