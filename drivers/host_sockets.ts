@@ -7,7 +7,7 @@
 import { EAGAIN, EINPROGRESS, EINTR, EMSGSIZE, ENOBUFS, errnoError } from "../ffi/errno.ts";
 import { InternetSocket } from "../ffi/internet_socket.ts";
 import { libc } from "../ffi/libc.ts";
-import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, watchEdges } from "../ffi/poll.ts";
+import { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDHUP, watchEdges } from "../ffi/poll.ts";
 
 /** Datagrams that are taken in one turn; more wait in the kernel. */
 const DATAGRAMS_BURST = 64;
@@ -42,6 +42,16 @@ function notNow(code: number): boolean {
   return code === -EAGAIN || code === -EINTR;
 }
 
+/**
+ * What a gateway's connection is like: nothing waits for more, urgent data stays in its place in the stream, and another end that
+ * has gone without a word is noticed some day (the system says when; two hours).
+ */
+function prepare(socket: InternetSocket): void {
+  socket.setNoDelay(true);
+  socket.setUrgentInline(true);
+  socket.setKeepAlive(true);
+}
+
 /** A TCP connection of this machine: one read and one write at a time. */
 export class HostConn implements Disposable {
   readonly #socket: InternetSocket;
@@ -54,12 +64,14 @@ export class HostConn implements Disposable {
   #empty = true;
   /** No more comes than what is there, and nothing more will be told. */
   #ended = false;
+  /** There was urgent data: a read stops in front of it, with more behind that is not told of again. */
+  #urgent = false;
 
   /** @internal */
   constructor(socket: InternetSocket, name: string) {
     this.#socket = socket;
     this.#name = name;
-    this.#waker = watchEdges(socket.fd, (events) => this.#ready(events));
+    this.#waker = watchEdges(socket.fd, (events) => this.#ready(events), POLLIN | POLLPRI | POLLOUT | POLLRDHUP);
   }
 
   /**
@@ -76,7 +88,7 @@ export class HostConn implements Disposable {
     try {
       const code = socket.connect();
       if (code < 0 && code !== -EINPROGRESS) throw errnoError("connect to", name, code);
-      socket.setNoDelay(true);
+      prepare(socket);
       conn = new HostConn(socket, name);
       if (code !== 0) await conn.#connecting(signal);
       return conn;
@@ -110,6 +122,7 @@ export class HostConn implements Disposable {
       // What came with the connection is not told of again.
     }
     if ((events & (POLLRDHUP | POLLERR | POLLHUP)) !== 0) this.#ended = true;
+    if ((events & POLLPRI) !== 0) this.#urgent = true;
     if ((events & POLLIN) !== 0 || this.#ended) {
       this.#empty = false;
       if (this.#read !== null) this.#tryRead(this.#read);
@@ -126,7 +139,7 @@ export class HostConn implements Disposable {
     const n = this.#socket.receive(waiting.bytes);
     this.#read = notNow(n) ? waiting : null;
     // An end that came with these bytes was told with them.
-    this.#empty = !this.#ended && n < waiting.bytes.length;
+    this.#empty = !this.#ended && (n < 0 || (!this.#urgent && n < waiting.bytes.length));
     if (notNow(n)) return;
     if (n > 0) waiting.resolve(n);
     else if (n === 0) waiting.resolve(null);
@@ -210,7 +223,7 @@ export class HostListener implements Disposable {
       const port = code < 0 ? code : socket.localPort();
       if (port < 0) throw errnoError("listen on", `${at.hostname}:${at.port}`, port);
       this.addr = { hostname: at.hostname, port };
-      this.#waker = watchEdges(socket.fd, () => this.#take());
+      this.#waker = watchEdges(socket.fd, () => this.#take(), POLLIN);
     } catch (error) {
       socket.close();
       throw error;
@@ -225,7 +238,7 @@ export class HostListener implements Disposable {
     this.#accept = null;
     if (typeof socket === "number") return waiting.reject(errnoError("accept on", `port ${this.addr.port}`, socket));
     try {
-      socket.setNoDelay(true);
+      prepare(socket);
       waiting.resolve(new HostConn(socket, `a client of port ${this.addr.port}`));
     } catch (error) {
       socket.close();
@@ -268,6 +281,8 @@ export class HostDatagrams implements Disposable {
   readonly #name: string;
   readonly #waker: ReturnType<typeof watchEdges>;
   readonly #events: HostDatagramEvents;
+  /** The last turn has left some, and the next one is on its way. */
+  #more = false;
 
   /**
    * Is connected when it returns.
@@ -281,7 +296,7 @@ export class HostDatagrams implements Disposable {
     try {
       const code = socket.connect();
       if (code < 0) throw errnoError("connect to", this.#name, code);
-      this.#waker = watchEdges(socket.fd, (events) => this.#receive(events));
+      this.#waker = watchEdges(socket.fd, (events) => this.#receive(events), POLLIN);
     } catch (error) {
       socket.close();
       throw error;
@@ -293,14 +308,22 @@ export class HostDatagrams implements Disposable {
       this.close();
       return this.#events.failed(new Deno.errors.BadResource(`the socket to ${this.#name} is closed`));
     }
+    // One chain of turns, however often more of them come meanwhile: each telling would begin another.
+    if (!this.#more) this.#take();
+  }
+
+  #take(): void {
+    this.#more = false;
     for (let i = 0; i < DATAGRAMS_BURST; i++) {
       const n = this.#socket.receive(incoming);
       if (notNow(n) || this.#socket.fd < 0) return;
       if (n >= 0) this.#events.message(incoming.slice(0, n));
-      else this.#events.failed(errnoError("receive from", this.#name, n));
+      // What is too long for the path is sent in fragments from now on: nothing has failed.
+      else if (n !== -EMSGSIZE) this.#events.failed(errnoError("receive from", this.#name, n));
     }
     // More of them are not told of again; others have their turn first.
-    setImmediate(() => this.#receive(0));
+    this.#more = true;
+    setImmediate(() => this.#take());
   }
 
   /** Sends now; what there is no room for, or is too long, is lost. An earlier one's error is told by `failed`. */

@@ -17,6 +17,8 @@ const SOCK_FLAGS = 0x80800; // SOCK_CLOEXEC | SOCK_NONBLOCK
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_ERROR = 4;
+const SO_KEEPALIVE = 9;
+const SO_OOBINLINE = 10;
 const SO_LINGER = 13;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
@@ -140,6 +142,16 @@ export class InternetSocket extends Descriptor {
   /** Turns Nagle's algorithm off, or on: 0 or a negative errno. */
   setNoDelay(on: boolean): number {
     return this.#set(IPPROTO_TCP, TCP_NODELAY, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
+  }
+
+  /** Keeps urgent data where it is in the stream, or apart from it, where it is lost: 0 or a negative errno. */
+  setUrgentInline(on: boolean): number {
+    return this.#set(SOL_SOCKET, SO_OOBINLINE, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
+  }
+
+  /** Asks whether the other end is still there when nothing comes, as often as the system says, or never: 0 or a negative errno. */
+  setKeepAlive(on: boolean): number {
+    return this.#set(SOL_SOCKET, SO_KEEPALIVE, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
   }
 
   /** Closes a connection with a reset instead of a FIN (`SO_LINGER` with no time). */

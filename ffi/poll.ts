@@ -10,6 +10,8 @@ import { EBADF, EINVAL, ENOSPC, errnoError } from "./errno.ts";
 import { type Libc, libc } from "./libc.ts";
 
 export const POLLIN = 0x01;
+/** Urgent data: a read stops in front of it. */
+export const POLLPRI = 0x02;
 export const POLLOUT = 0x04;
 /** The descriptor is in error: for a TAP, its interface is gone. */
 export const POLLERR = 0x08;
@@ -120,16 +122,17 @@ class Poller {
     return this.#pending;
   }
 
-  add(fd: number, onReady: (events: number) => void, edges: boolean): Watch {
+  /** @param edges what to tell of from now on; 0 for what is asked for by `arm` */
+  add(fd: number, onReady: (events: number) => void, edges: number): Watch {
     if (this.#watches.size >= WAKERS_MAX) throw errnoError("watch", `descriptor ${fd}`, ENOSPC, `At most ${WAKERS_MAX}`);
     do this.#nextId = (this.#nextId + 1) >>> 0; while (this.#nextId === 0 || this.#watches.has(this.#nextId));
-    const watch = new Watch(this, this.#nextId, fd, onReady, edges);
+    const watch = new Watch(this, this.#nextId, fd, onReady, edges !== 0);
     // Even an empty mask reports errors, once: `#tell` ignores it, because nobody armed.
-    const code = this.#ctl(EPOLL_CTL_ADD, fd, edges ? POLLIN | POLLOUT | POLLRDHUP | EPOLLET : EPOLLONESHOT, watch.id);
+    const code = this.#ctl(EPOLL_CTL_ADD, fd, edges !== 0 ? edges | EPOLLET : EPOLLONESHOT, watch.id);
     if (code < 0) throw errnoError("watch", `descriptor ${fd}`, code);
     this.#watches.set(watch.id, watch);
-    if (edges) {
-      watch.armed = POLLIN | POLLOUT;
+    if (edges !== 0) {
+      watch.armed = edges;
       this.#armed++;
       this.#wait();
     }
@@ -203,14 +206,17 @@ class Poller {
   #returned(n: number): void {
     this.#pending = null;
     this.#gapUs += GAP_WEIGHT * (Math.min(GAP_US_MAX, (performance.now() - this.#askedAt) * 1000) - this.#gapUs);
+    // Its errno is another thread's. A signal, or a stop of the process, is the harmless reason: a call that doesn't wait
+    // is not interrupted.
+    if (n < 0) n = this.#libc.epollNow(this.#epoll, this.#events, EVENTS_MAX, 0);
     if (n < 0) {
-      // Its errno is another thread's. A signal (EINTR) is the harmless reason.
       if (++this.#failures >= FAILURES_MAX) {
         this.#failures = 0;
         for (const id of [...this.#watches.keys()]) this.#tell(id, POLLNVAL);
       }
     } else this.#failures = 0;
-    for (let i = 0; i < n; i++) {
+    // The last one's end inside a call closes both descriptors, and their numbers may be others' at once.
+    for (let i = 0; i < n && !this.ended; i++) {
       const at = i * EVENT_SIZE;
       const id = this.#eventsView.getUint32(at + EVENT_DATA, true);
       if (id === 0) {
@@ -259,7 +265,7 @@ let shared: Poller | null = null;
  * ```
  */
 export function createWaker(fd: number, onReady: (events: number) => void): Waker {
-  return create(fd, onReady, false);
+  return create(fd, onReady, 0);
 }
 
 /**
@@ -268,13 +274,18 @@ export function createWaker(fd: number, onReady: (events: number) => void): Wake
  * keeps the process alive until it is closed.
  *
  * @param fd stays the caller's
+ * @param events what to tell of, beside errors: room (POLLOUT) comes with every datagram that has left
  * @throws as {@link createWaker}
  */
-export function watchEdges(fd: number, onReady: (events: number) => void): Disposable & { close(): void } {
-  return create(fd, onReady, true);
+export function watchEdges(
+  fd: number,
+  onReady: (events: number) => void,
+  events: number = POLLIN | POLLOUT | POLLRDHUP,
+): Disposable & { close(): void } {
+  return create(fd, onReady, events);
 }
 
-function create(fd: number, onReady: (events: number) => void, edges: boolean): Watch {
+function create(fd: number, onReady: (events: number) => void, edges: number): Watch {
   if (shared === null || shared.ended) shared = new Poller();
   try {
     return shared.add(fd, onReady, edges);

@@ -9,7 +9,7 @@ import type { UdpConn } from "../stack/host/udp_conn.ts";
 import { tryParseAddress } from "../stack/wire/address.ts";
 import type { Dialer } from "./dialer.ts";
 import { closeQuietly, type ConnectionSource, denoSockets, type GatewaySockets } from "./sockets.ts";
-import { relay, type RelayEnd } from "./tcp_relay.ts";
+import { relay, type RelayEnd, reset } from "./tcp_relay.ts";
 import { InFlight } from "./udp_relay.ts";
 
 /** Connections that a gateway carries inwards at once, and senders that a datagram port remembers; more are turned away. */
@@ -97,14 +97,16 @@ class TcpForward implements OpenForward {
     while (!this.#closed) {
       try {
         const outside = await this.#listener.accept();
-        if (this.#closed) return outside[Symbol.dispose]();
+        if (this.#closed) return reset(outside);
         if (this.#outside.size >= FORWARDED_MAX) {
           this.#owner.failed();
-          outside[Symbol.dispose]();
+          reset(outside);
         } else this.#bringIn(outside);
-      } catch {
+      } catch (error) {
         if (this.#closed) return;
-        // Too many open files, or a connection that was gone at once: the next one may go better.
+        // Deno's accept says so of a connection that was reset before: the next one must not wait for that.
+        if (error instanceof Deno.errors.NotConnected) continue;
+        // Too many open files: the next one may go better.
         await new Promise<void>((resolve) => this.#timer = setTimeout(resolve, RETRY_MS));
       }
     }
@@ -123,6 +125,8 @@ class TcpForward implements OpenForward {
       await relay(outside, inside, (forth, bytes) => owner.count(!forth, bytes)).catch(() => {});
     } catch {
       owner.failed();
+      // Refused, as far as that can be told by now.
+      reset(outside);
     } finally {
       this.#outside.delete(outside);
       outside[Symbol.dispose]();
@@ -134,7 +138,7 @@ class TcpForward implements OpenForward {
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#listener.close();
-    for (const conn of this.#outside) conn[Symbol.dispose]();
+    for (const conn of this.#outside) reset(conn);
   }
 }
 

@@ -15,7 +15,7 @@ import { Dialer } from "./dialer.ts";
 import { checkForward, type ForwardOwner, type OpenForward, openForward, type PortForward } from "./forward.ts";
 import { Policy } from "./policy.ts";
 import { denoSockets, type Destination, type GatewaySockets } from "./sockets.ts";
-import { relay, type RelayEnd } from "./tcp_relay.ts";
+import { relay, type RelayEnd, reset } from "./tcp_relay.ts";
 import { UdpRelay } from "./udp_relay.ts";
 
 /** Datagram flows that may be open; the one that was quiet for longest makes room. */
@@ -333,7 +333,7 @@ export class Gateway implements AsyncDisposable {
     this.dhcp?.[Symbol.dispose]();
     this.#interception[Symbol.dispose]();
     for (const one of [...this.#udp.keys()]) one.close();
-    for (const conn of this.#outside) conn[Symbol.dispose]();
+    for (const conn of this.#outside) reset(conn);
     this.stack.close();
   }
 

@@ -9,6 +9,8 @@ const BUFFER_MAX = 512 * 1024;
 /** All that buffers have grown by, together: who comes later carries on with what it has. */
 const GROWN_MAX = 128 << 20;
 let grown = 0;
+/** What a connection has brought before it was reset gets so long to leave at the other end, in milliseconds. */
+const RESET_MS = 2_000;
 /** Small buffers that wait for the next connections: most connections are over before theirs has grown. */
 const SPARES_MAX = 256;
 const spares: Uint8Array<ArrayBuffer>[] = [];
@@ -21,8 +23,10 @@ export interface RelayEnd {
   write(p: Uint8Array): Promise<number>;
   /** Ends the direction from here. */
   closeWrite(): Promise<void>;
-  /** Ends it with a reset, if it can. */
+  /** Ends it with a reset, if it can; for the second time too. */
   abort?(): void;
+  /** Resolves when the connection is over, whoever waits for it or not: by both ends, a reset, or silence. */
+  readonly closed?: Promise<void>;
   /** Closes it, for the second time too. */
   [Symbol.dispose](): void;
 }
@@ -47,9 +51,20 @@ async function carry(from: RelayEnd, to: RelayEnd, count: (bytes: number) => voi
   }
 }
 
-function end(one: RelayEnd, failed: boolean): void {
-  if (failed && one.abort !== undefined) one.abort();
+/** Ends a connection in the middle: with a reset if it can, so that nobody takes what has come for all there is. */
+export function reset(one: RelayEnd): void {
+  if (one.abort !== undefined) one.abort();
   else one[Symbol.dispose]();
+}
+
+/**
+ * A reset of `from` is met by whoever reads from it; not while all wait for `to`, which may take nothing more for ever. Not
+ * for what has ended well: `ended` is true once `from` has been told of the end.
+ */
+function watch(from: RelayEnd, ended: () => boolean, reset: () => void): void {
+  from.closed?.then(() => {
+    if (!ended()) reset();
+  });
 }
 
 /**
@@ -60,15 +75,31 @@ function end(one: RelayEnd, failed: boolean): void {
  * @throws what failed
  */
 export async function relay(a: RelayEnd, b: RelayEnd, count: (forth: boolean, bytes: number) => void): Promise<void> {
-  const both = [carry(a, b, (bytes) => count(true, bytes)), carry(b, a, (bytes) => count(false, bytes))];
-  let failed = true;
+  const toB = carry(a, b, (bytes) => count(true, bytes)), toA = carry(b, a, (bytes) => count(false, bytes));
+  let over = false, endedA = false, endedB = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const resetSoon = () => {
+    timer ??= setTimeout(() => {
+      reset(a);
+      reset(b);
+    }, RESET_MS);
+  };
+  toA.then(() => endedA = true, () => {});
+  toB.then(() => endedB = true, () => {});
+  watch(a, () => over || endedA, resetSoon);
+  watch(b, () => over || endedB, resetSoon);
   try {
-    await Promise.all(both);
-    failed = false;
-  } finally {
-    end(a, failed);
-    end(b, failed);
+    await Promise.all([toB, toA]);
+    a[Symbol.dispose]();
+    b[Symbol.dispose]();
+  } catch (error) {
+    reset(a);
+    reset(b);
     // The other direction fails now; nobody is interested in how.
-    if (failed) await Promise.allSettled(both);
+    await Promise.allSettled([toB, toA]);
+    throw error;
+  } finally {
+    over = true;
+    clearTimeout(timer);
   }
 }

@@ -1,6 +1,8 @@
 /** Sockets by libc, beside Deno's own at the other end. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { HostConn, HostDatagrams, HostSockets } from "../../drivers/host_sockets.ts";
+import { InternetSocket } from "../../ffi/internet_socket.ts";
+import { libc } from "../../ffi/libc.ts";
 import { wakersIdle } from "../../drivers/wake_event.ts";
 import { sha256 } from "../../examples/demo/stranger.ts";
 
@@ -212,4 +214,51 @@ test("datagrams: bursts, empty ones, strangers, and a port where nobody listens"
   nobody.send(new Uint8Array(70_000)); // too long: lost
   nobody.close();
   nobody.send(new Uint8Array(1));
+});
+
+test("urgent data stays in the stream, and what is behind it is not missed", async () => {
+  const MSG_OOB = 1;
+  using listener = new HostSockets().listen({ hostname: LOOPBACK, port: 0 });
+  using sender = InternetSocket.create("tcp", LOOPBACK, listener.addr.port);
+  sender.connect();
+  using receiver = await listener.accept();
+  for (const text of ["abc!defgh", "!", "i!j!"]) {
+    const bytes = new TextEncoder().encode(text);
+    for (const byte of bytes) libc().send(sender.fd, Uint8Array.of(byte), 1, byte === 0x21 ? MSG_OOB : 0);
+    const got: number[] = [];
+    const buffer = new Uint8Array(100);
+    while (got.length < bytes.length) got.push(...buffer.subarray(0, (await receiver.read(buffer))!));
+    assertEquals(new TextDecoder().decode(Uint8Array.from(got)), text);
+  }
+});
+
+test("datagrams that come faster than they are taken leave others their turn", async () => {
+  const server = Deno.listenDatagram({ transport: "udp", hostname: LOOPBACK, port: 0 });
+  const { port } = server.addr as Deno.NetAddr;
+  // Each that is taken brings another, until enough have come.
+  let got = 0, turn = 0, most = 0;
+  const all = Promise.withResolvers<void>();
+  using sender = InternetSocket.create("udp", LOOPBACK, port);
+  using ours = new HostDatagrams({ hostname: LOOPBACK, port }, {
+    message() {
+      got++;
+      most = Math.max(most, ++turn);
+      if (got < 20_000) sender.send(new Uint8Array(1));
+      else all.resolve();
+    },
+    failed: all.reject,
+  });
+  ours.send(new Uint8Array(1));
+  const [, from] = await server.receive();
+  server.close();
+  // From the port that ours is connected to; there is no "listen" for datagrams, but an address.
+  sender.listen(0);
+  const address = new Uint8Array([2, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  new DataView(address.buffer).setUint16(2, (from as Deno.NetAddr).port);
+  assertEquals(libc().connect(sender.fd, address, 16), 0);
+  const ticks = setInterval(() => turn = 0);
+  for (let i = 0; i < 100; i++) sender.send(new Uint8Array(1));
+  await all.promise;
+  clearInterval(ticks);
+  assert(most <= 1024, `${most} in one turn`);
 });

@@ -68,6 +68,50 @@ Deno.test("a watch of edges tells of each change without being armed, and not of
   assertEquals(told.length, 4);
 });
 
+Deno.test("a watch of edges tells only of what it was made for", async () => {
+  using event = eventDescriptor();
+  const told: number[] = [];
+  const next = Promise.withResolvers<void>();
+  const watch = watchEdges(event.fd, (events) => {
+    told.push(events);
+    next.resolve();
+  }, POLLIN);
+  await new Promise((resolve) => setTimeout(resolve, 10)); // there is room, and nobody cares
+  event.write(one());
+  await next.promise;
+  assertEquals(told, [POLLIN]);
+  watch.close();
+  await wakersIdle();
+});
+
+Deno.test("a process that is stopped and goes on, often, is told of nothing", async () => {
+  // Each stop interrupts the wait (signal(7)), as a debugger and the machine's sleep do.
+  const program = `
+    import { createWaker } from "${import.meta.resolve("../../ffi/poll.ts")}";
+    import { createEvent } from "${import.meta.resolve("../../ffi/eventfd.ts")}";
+    const waker = createWaker(createEvent().fd, (events) => console.log("told", events));
+    waker.arm();
+    console.log("ready");
+    await Deno.stdin.read(new Uint8Array(1));
+    waker.close();`;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-lock", `data:text/typescript,${encodeURIComponent(program)}`],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const text = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  assertEquals((await text.read()).value, "ready\n");
+  for (let i = 0; i < 20; i++) {
+    child.kill("SIGSTOP");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill("SIGCONT");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await child.stdin.close();
+  assertEquals(await text.read(), { value: undefined, done: true });
+  assertEquals((await child.status).code, 0);
+});
+
 Deno.test("interest can be added while a wait is under way", async () => {
   using event = eventDescriptor();
   const { waker, next } = watched(event.fd);

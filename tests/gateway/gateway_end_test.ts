@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { cable, Gateway, type GatewayOptions, NetStack } from "../../mod.ts";
 import { eachKind } from "./kinds.ts";
+import { HostConn } from "../../drivers/host_sockets.ts";
+import { wakersIdle } from "../../drivers/wake_event.ts";
 import { Dialer } from "../../gateway/dialer.ts";
 import { InFlight } from "../../gateway/udp_relay.ts";
 
@@ -171,6 +173,66 @@ eachKind("what fails on one side of a flow is a reset on the other", async (sock
     else assertEquals(await other.read(new Uint8Array(1)).catch(() => null), null);
     await until(() => gateway.statistics.tcpOpen === 0);
   });
+});
+
+eachKind("a guest's reset ends its flow though the other end takes nothing more", async (sockets, libc) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await withGuest({ sockets, hostLoopback: true }, async (guest, gateway) => {
+    const conn = await guest.connect({ hostname: "10.0.2.2", port: listener.addr.port });
+    using far = await listener.accept();
+    let total = 0;
+    const writing = (async () => {
+      for (;;) total += await conn.write(new Uint8Array(1 << 18));
+    })();
+    writing.catch(() => {});
+    for (let last = -1; last !== total; await new Promise((resolve) => setTimeout(resolve, 50))) last = total;
+    conn.abort();
+    await until(() => gateway.statistics.tcpOpen === 0);
+    const all = new Response(far.readable).arrayBuffer();
+    if (libc) await assertRejects(() => all, Deno.errors.ConnectionReset);
+    else await all;
+  });
+});
+
+eachKind("what ends with the gateway, and what no guest takes, is no clean end outside", async (sockets, libc) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const forward = [{ port: 0, guest: GUEST, guestPort: 80 }, { port: 0, guest: GUEST, guestPort: 81 }];
+  await withGuest({ sockets, hostLoopback: true, forward }, async (guest, gateway) => {
+    const read = async (opened: Promise<Deno.TcpConn>) => {
+      const read = async () => {
+        using conn = await opened;
+        return await conn.read(new Uint8Array(1));
+      };
+      // Deno's sockets can't send a reset.
+      if (libc) await assertRejects(read, Deno.errors.ConnectionReset);
+      else assertEquals(await read().catch(() => null), null);
+    };
+    await read(Deno.connect({ hostname: "127.0.0.1", port: gateway.forwards[1].port }));
+    assertEquals(gateway.statistics.forwardFailed, 1);
+    using inner = guest.listen({ port: 80 });
+    const client = await Deno.connect({ hostname: "127.0.0.1", port: gateway.forwards[0].port });
+    using _near = await inner.accept();
+    using _conn = await guest.connect({ hostname: "10.0.2.2", port: listener.addr.port });
+    const far = await listener.accept();
+    await until(() => gateway.statistics.tcpFlows === 1);
+    gateway.close();
+    await read(Promise.resolve(client));
+    await read(Promise.resolve(far));
+  });
+});
+
+eachKind("connections that are reset before a forwarded port takes them keep nobody waiting", async (sockets) => {
+  if (Deno.build.os !== "linux") return;
+  await withGuest({ sockets, forward: [{ port: 0, guest: GUEST, guestPort: 80 }] }, async (guest, gateway) => {
+    using inner = guest.listen({ port: 80 });
+    const to = gateway.forwards[0];
+    for (let i = 0; i < 50; i++) (await HostConn.connect(to)).abort();
+    const since = performance.now();
+    using _client = await Deno.connect(to);
+    using _near = await inner.accept();
+    assert(performance.now() - since < 2000);
+  });
+  await wakersIdle();
 });
 
 eachKind("a flow in use isn't forgotten, the quietest makes room, and large and empty datagrams are carried", async (sockets) => {
