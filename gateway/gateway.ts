@@ -27,6 +27,8 @@ export const TCP_DIALS_MAX = 1024;
 /** A guest that is gone without a word is noticed after so long without traffic, in milliseconds; it must not be for ever. */
 const KEEP_ALIVE_MS = 600_000;
 const DNS_PORT = 53;
+/** What this machine is short of now says nothing of the destination: the guest asks again. */
+const SHORTAGES = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL"];
 
 /** Options of a {@link Gateway}. */
 export interface GatewayOptions {
@@ -44,7 +46,7 @@ export interface GatewayOptions {
   hostLoopback?: boolean;
   /** Ports of this machine that lead to guests. */
   forward?: readonly PortForward[];
-  /** Milliseconds until a datagram flow is forgotten. Default 60,000. */
+  /** Milliseconds until a datagram flow is forgotten. Default 180,000, above the two minutes that RFC 4787 asks for. */
   udpIdleMs?: number;
   /** Makes the sockets outside. Default: Deno's own; `new HostSockets()` is faster where FFI is allowed. */
   sockets?: GatewaySockets;
@@ -168,7 +170,7 @@ export class Gateway implements AsyncDisposable {
     if (this.#nameserver !== null && tryParseAddress(this.#nameserver) === null) {
       throw new TypeError(`nameserver must be an IPv4 address: ${this.#nameserver}`);
     }
-    const { udpIdleMs = 60_000 } = options;
+    const { udpIdleMs = 180_000 } = options;
     if (!(udpIdleMs >= 1 && udpIdleMs <= 0x7fffffff)) throw new RangeError(`udpIdleMs must be 1 or more: ${udpIdleMs}`);
     this.#udpIdleMs = udpIdleMs;
     const { sockets = denoSockets } = options;
@@ -253,7 +255,7 @@ export class Gateway implements AsyncDisposable {
       this.#counters.tcpFailed++;
       if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset) flow.refuse();
       else if (error instanceof Deno.errors.NotCapable) flow.unreachable("prohibited");
-      else if ((error as { code?: string }).code === "EMFILE") flow.ignore();
+      else if (SHORTAGES.includes((error as { code?: string }).code ?? "")) flow.ignore();
       else flow.unreachable("host");
       return null;
     }
