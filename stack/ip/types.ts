@@ -132,7 +132,8 @@ export interface IpLayer {
    * Sends the transport header and payload in `tx` (offset at the transport header). Puts the IP and link headers in
    * front; waits for the neighbour's address by copying into a bounded queue. Fragments if it is larger than the path
    * MTU, `dontFragment` is off, and no `segmentSize` is set.
-   * Returns 0 or a negative code: `EAGAIN` device full, `EHOSTUNREACH` neighbour does not answer, `EMSGSIZE`, `ENETDOWN`, `ENODEV`.
+   * Returns 0 or a negative code: `EAGAIN` device full, `EMSGSIZE`, `ENETDOWN`, `ENODEV`, `ENOBUFS` no room for another neighbour.
+   * That a neighbour doesn't answer is told later, by `Transport.error` with `EHOSTUNREACH`.
    */
   send(path: Path, proto: number, tx: TxFrame, options: SendOptions): number;
   /** Answers `packet` with an ICMP error, subject to rate limits and to the rules of RFC 1122 3.2.2. */
