@@ -77,7 +77,7 @@ export interface Path {
 export interface PacketError {
   /** Negative code of `stack/codes.ts`, for example `ECONNREFUSED` for a port unreachable. */
   code: number;
-  /** RFC 1122 4.2.3.9: hard errors may end a connection attempt, soft ones are only remembered. */
+  /** RFC 1122 4.2.3.9: hard errors may end a connection attempt, soft ones are only remembered. Our own neighbour's failure is hard. */
   hard: boolean;
   /** New path MTU for `EMSGSIZE`, else 0. */
   mtu: number;

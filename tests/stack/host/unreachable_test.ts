@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { cable, type CableEnd, FrameMemory, ManualClock, NetStack, TxFrame } from "../../../mod.ts";
 import { NEIGHBORS_MAX } from "../../../stack/ip/limits.ts";
 import { ethernet, ipv4, udp } from "../../testing/frames.ts";
-import { outcome } from "./worlds.ts";
+import { outcome, pair } from "./worlds.ts";
 
 /** A host at 10.0.0.1/16 in a time of its own, on a wire where nobody answers. */
 function lonely(): { stack: NetStack; clock: ManualClock; wire: CableEnd } & Disposable {
@@ -73,4 +73,31 @@ Deno.test("a connected UDP socket is told once that its peer's neighbour entry f
   await clock.advanceAsync(3000);
   assertEquals(await outcome(() => connected.send(new Uint8Array(1))), "Error EHOSTUNREACH");
   assertEquals(await other.send(new Uint8Array(1), to), 1);
+});
+
+Deno.test("connect to a neighbour that isn't there: unreachable after three questions, in three seconds", async () => {
+  using host = lonely();
+  const { stack, clock } = host;
+  const said = outcome(() => stack.connect({ hostname: "10.0.0.97", port: 80 }));
+  await clock.advanceAsync(2999);
+  assertEquals(stack.connections().map(({ state }) => state), ["SYN-SENT"]);
+  await clock.advanceAsync(1);
+  assertEquals(await said, "Error EHOSTUNREACH");
+  assertEquals([clock.now(), stack.connections().length], [3000, 0]);
+});
+
+Deno.test("a connection goes on trying while its neighbour doesn't answer", async () => {
+  const clock = new ManualClock();
+  using all = pair({ client: { clock, seed: 1 }, server: { clock, seed: 2 } });
+  using listener = all.server.listen({ port: 7 });
+  const accepting = listener.accept();
+  using client = await clock.run(all.client.connect({ hostname: "10.0.0.1", port: 7 }));
+  using server = await clock.run(accepting);
+  all.ends[0].setCarrier(false);
+  await client.write(Uint8Array.of(1));
+  const failures = () => all.client.statistics.internet.icmp.neighborErrors;
+  await clock.advanceAsync(120_000);
+  assertEquals([failures() > 1, all.client.connections().map(({ state }) => state)], [true, ["ESTABLISHED"]]);
+  all.ends[0].setCarrier(true);
+  assertEquals(await clock.run(server.read(new Uint8Array(2))), 1);
 });
