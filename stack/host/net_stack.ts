@@ -268,11 +268,13 @@ export class NetStack {
     return { interfaceIndex: index, ready };
   }
 
-  /** Closes a device and forgets its addresses and routes. */
+  /**
+   * Closes a device and forgets its addresses and routes. What is bound to one of them, and nothing else, ends as if the device had
+   * gone by itself, with a {@link DeviceGoneError} for who waits; connections are reset. The stack stays, even without a device.
+   */
   removeDevice(interfaceIndex: number): void {
     const netInterface = this.#links.find(interfaceIndex);
-    this.#pump.detach(netInterface);
-    this.#ip.removeInterface(interfaceIndex);
+    this.#links.remove(netInterface, new DeviceGoneError(netInterface.device.name), true);
   }
 
   /**
@@ -351,9 +353,9 @@ export class NetStack {
   }
 
   #lose(device: Device, netInterface: NetInterface, cause: unknown): void {
-    this.#ip.removeInterface(netInterface.index);
-    if (this.#pump.devices.length > 0) return;
-    this.#end(new DeviceGoneError(device.name, cause === undefined ? undefined : { cause }), false, false);
+    const reason = new DeviceGoneError(device.name, cause === undefined ? undefined : { cause });
+    this.#links.remove(netInterface, reason, false);
+    if (this.#pump.devices.length === 0) this.#end(reason, false, false);
   }
 
   /** Ends everything; `failure` tells whether it was the user's wish. */

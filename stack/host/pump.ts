@@ -29,6 +29,8 @@ export interface SocketOwner {
 
 /** Something that would wait for ever if the stack ended without telling it. */
 export interface Failable {
+  /** The address of the stack's that it is bound to, if it is: it ends with the device that has it. */
+  readonly localKey?: number;
   fail(error: Error): void;
 }
 
@@ -217,11 +219,13 @@ export class Pump implements SocketPump {
     }
   }
 
-  /** Ends all waiting with `error`. */
-  fail(error: Error): void {
-    const all = [...this.failables];
-    this.failables.clear();
-    for (const one of all) one.fail(error);
+  /** Ends all waiting with `error`, or what is bound to `localKey`. */
+  fail(error: Error, localKey?: number): void {
+    for (const one of [...this.failables]) {
+      if (localKey !== undefined && one.localKey !== localKey) continue;
+      this.failables.delete(one);
+      one.fail(error);
+    }
   }
 
   /** Sends what waits, closes the devices, and stops for good. */

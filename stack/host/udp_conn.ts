@@ -33,6 +33,10 @@ class Owner implements SocketOwner, Failable {
     this.socket = socket;
   }
 
+  get localKey(): number {
+    return this.socket.localKey;
+  }
+
   fail(error: Error): void {
     this.fatal = error;
     this.cancel(error);

@@ -107,6 +107,6 @@ export interface UdpLayer {
   intercept:
     | ((packet: Packet, sourcePort: number, destinationPort: number, found: UdpSocket | null) => UdpSocket | null | undefined)
     | null;
-  /** Ends everything with `code` as the pending error. */
-  shutdown(code: number): void;
+  /** Ends everything, or what is bound to an address of ours, with `code` as the pending error. */
+  shutdown(code: number, localKey?: number): void;
 }
