@@ -7,7 +7,10 @@
  * @module
  */
 import { EBADF, EINVAL, ENOSPC, errnoError } from "./errno.ts";
+import { Hold, holdCall, holders } from "./hold.ts";
 import { type Libc, libc } from "./libc.ts";
+
+export { Hold } from "./hold.ts";
 
 export const POLLIN = 0x01;
 export const POLLOUT = 0x04;
@@ -40,6 +43,12 @@ const SPIN_US = 50;
 const GAP_WEIGHT = 0.25;
 const GAP_US_MAX = 1000;
 
+/**
+ * How often it is looked whether something is ready while nobody who waits keeps the process alive, and this Deno has no way to leave
+ * a call behind (see `hold.ts`): an event is noticed later by up to this.
+ */
+const LOOK_MS = 5;
+
 /** `epoll_wait` failing this often in a row (it can only by a broken descriptor) is told to every waker as POLLNVAL. */
 const FAILURES_MAX = 16;
 
@@ -53,6 +62,10 @@ export interface Waker extends Disposable {
   arm(events?: number): void;
   /** No more calls of `onReady`. To be called before the descriptor is closed. A second call does nothing. */
   close(): void;
+  /** Keeps the process alive while it is armed, as at first. */
+  ref(): void;
+  /** Lets the process end while it is armed. */
+  unref(): void;
 }
 
 class Watch implements Waker {
@@ -64,7 +77,16 @@ class Watch implements Waker {
     readonly onReady: (events: number) => void,
     /** Tells of every change from the beginning to the end: always armed. */
     readonly edges: boolean,
+    readonly hold: Hold,
   ) {}
+
+  ref(): void {
+    this.hold.ref();
+  }
+
+  unref(): void {
+    this.hold.unref();
+  }
 
   arm(events: number = POLLIN): void {
     this.poller.arm(this, events);
@@ -94,6 +116,12 @@ class Poller {
   #armed = 0;
   #failures = 0;
   #pending: Promise<void> | null = null;
+  /** The call that is under way, and whether it keeps the process alive. */
+  #call: Promise<unknown> | null = null;
+  #callHeld = true;
+  /** This Deno can't leave a call behind: while nobody keeps the process alive, a timer that doesn't either looks now and then. */
+  #mustLook = false;
+  #timer: ReturnType<typeof setTimeout> | null = null;
   /** A spin is queued: until it has run nothing else waits. */
   #spinning = false;
   /** Average time between asking and being told, in microseconds. */
@@ -114,23 +142,24 @@ class Poller {
     }
     const code = this.#ctl(EPOLL_CTL_ADD, this.#eventfd, POLLIN, 0);
     if (code < 0) throw errnoError("watch", "an event descriptor", code);
+    holders.changed = () => this.#keep();
   }
 
   get pending(): Promise<void> | null {
     return this.#pending;
   }
 
-  add(fd: number, onReady: (events: number) => void, edges: boolean): Watch {
+  add(fd: number, onReady: (events: number) => void, edges: boolean, hold: Hold): Watch {
     if (this.#watches.size >= WAKERS_MAX) throw errnoError("watch", `descriptor ${fd}`, ENOSPC, `At most ${WAKERS_MAX}`);
     do this.#nextId = (this.#nextId + 1) >>> 0; while (this.#nextId === 0 || this.#watches.has(this.#nextId));
-    const watch = new Watch(this, this.#nextId, fd, onReady, edges);
+    const watch = new Watch(this, this.#nextId, fd, onReady, edges, hold);
     // Even an empty mask reports errors, once: `#tell` ignores it, because nobody armed.
     const code = this.#ctl(EPOLL_CTL_ADD, fd, edges ? POLLIN | POLLOUT | POLLRDHUP | EPOLLET : EPOLLONESHOT, watch.id);
     if (code < 0) throw errnoError("watch", `descriptor ${fd}`, code);
     this.#watches.set(watch.id, watch);
     if (edges) {
+      this.#count(watch, 1);
       watch.armed = POLLIN | POLLOUT;
-      this.#armed++;
       this.#wait();
     }
     return watch;
@@ -138,7 +167,7 @@ class Poller {
 
   arm(watch: Watch, events: number): void {
     if (!this.#watches.has(watch.id) || (watch.armed | events) === watch.armed) return;
-    if (watch.armed === 0) this.#armed++;
+    if (watch.armed === 0) this.#count(watch, 1);
     watch.armed |= events;
     const code = this.#ctl(EPOLL_CTL_MOD, watch.fd, watch.armed | EPOLLONESHOT, watch.id);
     if (code < 0) {
@@ -151,7 +180,7 @@ class Poller {
 
   remove(watch: Watch): void {
     if (!this.#watches.delete(watch.id)) return;
-    if (watch.armed !== 0) this.#armed--;
+    if (watch.armed !== 0) this.#count(watch, -1);
     watch.armed = 0;
     this.#ctl(EPOLL_CTL_DEL, watch.fd, 0, 0); // fails harmlessly if the descriptor was closed before
     this.release();
@@ -161,10 +190,7 @@ class Poller {
   release(): void {
     if (this.#spinning) return; // it looks after the end when it runs
     if (this.#pending !== null) {
-      if (this.#armed === 0 && !this.#kicked) {
-        this.#kicked = true;
-        this.#libc.writeBytes(this.#eventfd, this.#one, 8);
-      }
+      if (this.#armed === 0) this.#kick();
       return;
     }
     if (this.#watches.size > 0 || this.ended) return;
@@ -173,11 +199,41 @@ class Poller {
     this.#libc.close(this.#epoll);
   }
 
+  /** Makes the call under way return. */
+  #kick(): void {
+    if (this.#kicked) return;
+    this.#kicked = true;
+    this.#libc.writeBytes(this.#eventfd, this.#one, 8);
+  }
+
+  /** One more that is armed, or one less. */
+  #count(watch: Watch, by: number): void {
+    this.#armed += by;
+    watch.hold.count(by);
+    this.#keep();
+  }
+
+  /** The wait keeps the process alive while one who does is armed, and when it is about to end, which takes but a moment. */
+  #keep(): void {
+    const held = holders.count > 0 || this.#armed === 0;
+    if (this.#timer !== null) {
+      if (!held) return;
+      clearTimeout(this.#timer);
+      this.#timer = null;
+      if (this.#armed > 0) this.#block();
+    } else if (this.#call !== null && held !== this.#callHeld) {
+      this.#callHeld = held;
+      if (holdCall(this.#call, held)) return;
+      this.#mustLook = true;
+      this.#kick();
+    }
+  }
+
   #wait(): void {
-    if (this.#pending !== null || this.#spinning || this.#armed === 0) return;
+    if (this.#pending !== null || this.#timer !== null || this.#spinning || this.#armed === 0) return;
     this.#askedAt = performance.now();
-    if (this.#gapUs < SPIN_US) {
-      // In a task of its own: what the last event set free runs first.
+    if (this.#gapUs < SPIN_US && holders.count > 0) {
+      // In a task of its own: what the last event set free runs first. It keeps the process alive, which somebody must want.
       this.#spinning = true;
       setImmediate(this.#spin);
     } else this.#block();
@@ -196,12 +252,26 @@ class Poller {
   };
 
   #block(): void {
+    if (this.#mustLook && holders.count === 0) {
+      this.#timer = setTimeout(this.#look, LOOK_MS);
+      return Deno.unrefTimer(this.#timer as unknown as number);
+    }
     // The call holds its buffer, and this object holds both descriptors until the call has returned.
-    this.#pending = this.#libc.epollWait(this.#epoll, this.#events, EVENTS_MAX, -1).then((n) => this.#returned(n));
+    this.#call = this.#libc.epollWait(this.#epoll, this.#events, EVENTS_MAX, -1);
+    this.#callHeld = true;
+    this.#pending = (this.#call as Promise<number>).then((n) => this.#returned(n));
+    this.#keep();
   }
 
+  readonly #look = (): void => {
+    this.#timer = null;
+    const n = this.#libc.epollNow(this.#epoll, this.#events, EVENTS_MAX, 0);
+    if (n !== 0) this.#returned(n);
+    else this.#block();
+  };
+
   #returned(n: number): void {
-    this.#pending = null;
+    this.#pending = this.#call = null;
     this.#gapUs += GAP_WEIGHT * (Math.min(GAP_US_MAX, (performance.now() - this.#askedAt) * 1000) - this.#gapUs);
     if (n < 0) {
       // Its errno is another thread's. A signal (EINTR) is the harmless reason.
@@ -228,7 +298,7 @@ class Poller {
     if (watch === undefined || watch.armed === 0) return;
     if (!watch.edges) {
       watch.armed = 0;
-      this.#armed--;
+      this.#count(watch, -1);
     }
     try {
       watch.onReady(events);
@@ -247,7 +317,7 @@ class Poller {
 let shared: Poller | null = null;
 
 /**
- * A waker for a descriptor that can be polled. While it is armed it keeps the process alive.
+ * A waker for a descriptor that can be polled. While it is armed it keeps the process alive, unless it or its `hold` is unref'd.
  *
  * @param fd stays the caller's
  * @param onReady gets the POLL… bits, from the event loop, never from inside a call of ours. POLLERR and POLLHUP come unasked
@@ -258,26 +328,26 @@ let shared: Poller | null = null;
  * waker.arm();
  * ```
  */
-export function createWaker(fd: number, onReady: (events: number) => void): Waker {
-  return create(fd, onReady, false);
+export function createWaker(fd: number, onReady: (events: number) => void, hold: Hold = new Hold()): Waker {
+  return create(fd, onReady, false, hold);
 }
 
 /**
  * A waker that needs no arming: it tells of every change (data or room that was not there before, an end, an error), as edge
  * triggered epoll does. For whoever reads and writes until there is no more, and would arm each time: a system call saved. It
- * keeps the process alive until it is closed.
+ * keeps the process alive until it is closed, unless it is unref'd.
  *
  * @param fd stays the caller's
  * @throws as {@link createWaker}
  */
-export function watchEdges(fd: number, onReady: (events: number) => void): Disposable & { close(): void } {
-  return create(fd, onReady, true);
+export function watchEdges(fd: number, onReady: (events: number) => void): Omit<Waker, "arm"> {
+  return create(fd, onReady, true, new Hold());
 }
 
-function create(fd: number, onReady: (events: number) => void, edges: boolean): Watch {
+function create(fd: number, onReady: (events: number) => void, edges: boolean, hold: Hold): Watch {
   if (shared === null || shared.ended) shared = new Poller();
   try {
-    return shared.add(fd, onReady, edges);
+    return shared.add(fd, onReady, edges, hold);
   } catch (error) {
     shared.release();
     throw error;

@@ -6,10 +6,10 @@
 import { EADDRINUSE, ENODEV } from "../codes.ts";
 import type { Device } from "../device.ts";
 import type { InterfaceOptions, Internet, NetInterface, Route } from "../ip/types.ts";
-import { formatKey, maskOf, parseMac } from "../wire/address.ts";
+import { formatKey, formatMac, maskOf, parseMac } from "../wire/address.ts";
 import { errorFrom } from "./errors.ts";
 import { checkAddress, checkOwnAddress, checkRoute } from "./options.ts";
-import type { CheckedAddresses, DeviceOptions, RouteOptions } from "./options.ts";
+import type { CheckedAddresses, DeviceOptions, NetStackOptions, RouteOptions } from "./options.ts";
 import type { Pump } from "./pump.ts";
 
 /** The links of one stack. */
@@ -86,6 +86,14 @@ export class Links {
     if (!probe) resolve();
     this.#pump.schedule();
     return promise;
+  }
+
+  /** Tells the user of addresses of ours that another host uses. */
+  tellConflicts(onConflict: NonNullable<NetStackOptions["onConflict"]>): void {
+    this.#ip.onConflict = (key, interfaceIndex, mac) => {
+      const conflict = { address: formatKey(key), mac: formatMac(mac), interfaceIndex };
+      this.#pump.callUser(() => onConflict(conflict));
+    };
   }
 
   /** The interface with an index. */

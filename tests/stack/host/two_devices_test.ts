@@ -1,6 +1,6 @@
 // A stack with two devices of which one goes: who is told what, and what goes on.
 import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
-import { cable, type CableEnd, DeviceGoneError, NetStack, type TcpConn } from "../../../mod.ts";
+import { cable, type CableEnd, type Device, DeviceGoneError, NetStack, type TcpConn } from "../../../mod.ts";
 import { moment, outcome } from "./worlds.ts";
 
 const GONE = "DeviceGoneError ENODEV";
@@ -118,4 +118,17 @@ Deno.test("a device that is removed: as if it had vanished, and peers are told",
   using _peer = new NetStack(other, { address: "10.2.0.2/24" });
   home.addDevice(end, { address: "10.2.0.1/24" });
   assertEquals((await home.ping("10.2.0.2")).address, "10.2.0.2");
+});
+
+Deno.test("a device that is added to a stack that was let go is let go too, and all are held again together", () => {
+  const said: string[] = [];
+  const device = (name: string): Device => {
+    const [end] = cable();
+    return Object.assign(end as Device, { ref: () => said.push(`${name} ref`), unref: () => said.push(`${name} unref`) });
+  };
+  using stack = new NetStack(device("first"), { address: "10.0.0.1/24" });
+  stack.unref();
+  stack.addDevice(device("second"), { address: "10.1.0.1/24" });
+  stack.ref();
+  assertEquals(said, ["first unref", "second unref", "first ref", "second ref"]);
 });
