@@ -11,7 +11,7 @@ import type { AttachMode } from "../ffi/bpf_program.ts";
 import * as errno from "../ffi/errno.ts";
 import { parseMac } from "../ffi/inet.ts";
 import { PacketSocket } from "../ffi/packet_socket.ts";
-import { createWaker, pauseMs, POLLIN, type Waker } from "../ffi/poll.ts";
+import { createWaker, POLLIN, type Waker } from "../ffi/poll.ts";
 import { getLink, type Link } from "../ffi/rtnl_link.ts";
 import { LinkMonitor } from "../ffi/rtnl_monitor.ts";
 import { EAGAIN, EINVAL, EMSGSIZE, ENETDOWN, ENODEV } from "../stack/codes.ts";
@@ -27,8 +27,6 @@ export { Umem, type UmemOptions } from "./umem.ts";
 const HEADER_SIZE = 14;
 /** Frames that the kernel sends for one call. */
 const KERNEL_BATCH = 32;
-/** How often a queue that is busy is asked for again, a millisecond apart. */
-const BUSY_RETRIES = 50;
 
 function check(code: number, op: string, name: string): void {
   if (code < 0) throw errno.errnoError(op, `interface "${name}"`, code, code === -errno.EPERM ? xdp.XDP_HINT : "");
@@ -107,7 +105,7 @@ export class AfXdpDevice implements Device, Disposable {
       // Half of the memory at most waits for frames: the other half is there for sending.
       this.#refill();
       const flags = partner < 0 ? 0 : xdp.XDP_SHARED_UMEM;
-      this.#bind(queue, flags, Math.max(0, partner));
+      check(this.#socket.bind(link.index, queue, flags, Math.max(0, partner)), "bind an AF_XDP socket to", link.name);
       this.#program = attachSocket(this.#socket, link, queue, options.mode);
       this.mode = this.#program.mode;
       if (options.promiscuous === true) this.setPromiscuous(true);
@@ -145,16 +143,6 @@ export class AfXdpDevice implements Device, Disposable {
     if (typeof ring === "number") throw errno.errnoError("make a ring for", `interface "${this.name}"`, ring);
     this.#rings.push(ring);
     return ring;
-  }
-
-  #bind(queue: number, flags: number, partner: number): void {
-    let code = this.#socket.bind(this.ifindex, queue, flags, partner);
-    // The kernel lets a queue go a moment after its last socket was closed.
-    for (let i = 0; code === -errno.EBUSY && i < BUSY_RETRIES; i++) {
-      pauseMs(1);
-      code = this.#socket.bind(this.ifindex, queue, flags, partner);
-    }
-    check(code, "bind an AF_XDP socket to", this.name);
   }
 
   /** True if not even the kernel copies. */
@@ -195,6 +183,18 @@ export class AfXdpDevice implements Device, Disposable {
     this.#monitor?.close();
     this.#waker?.close();
     this.#wake();
+  }
+
+  /** Lets the waiting for frames keep the process alive, as at first. */
+  ref(): void {
+    this.#waker?.ref();
+    this.#monitor?.ref();
+  }
+
+  /** Lets the process end although the device is in use. */
+  unref(): void {
+    this.#waker?.unref();
+    this.#monitor?.unref();
   }
 
   /** Asks for one wake when frames wait. */

@@ -195,6 +195,16 @@ export class PacketSocketDevice implements Device, Disposable {
     this.#wake = wake;
   }
 
+  /** Lets the waiting for frames keep the process alive, as at first. */
+  ref(): void {
+    this.#waker?.ref();
+  }
+
+  /** Lets the process end although the device is in use. */
+  unref(): void {
+    this.#waker?.unref();
+  }
+
   #ready(events: number): void {
     this.#wakes++;
     // The interface went down (and may come back), or away.

@@ -93,6 +93,7 @@ export class QemuDatagramDevice implements Device, Disposable {
   #armed = false;
   #closed = false;
   #retry: ReturnType<typeof setTimeout> | null = null;
+  #referenced = true;
   readonly #counters = {
     rxFrames: 0,
     rxBytes: 0,
@@ -161,7 +162,10 @@ export class QemuDatagramDevice implements Device, Disposable {
       } catch {
         if (this.#closed) return;
         // A peer that isn't there shows itself here too; the next datagram is as good as ever.
-        await new Promise<void>((resolve) => this.#retry = setTimeout(resolve, RETRY_MS));
+        await new Promise<void>((resolve) => {
+          this.#retry = setTimeout(resolve, RETRY_MS);
+          if (!this.#referenced) Deno.unrefTimer(this.#retry as unknown as number);
+        });
         continue;
       }
       const [bytes, from] = received;
@@ -244,6 +248,28 @@ export class QemuDatagramDevice implements Device, Disposable {
       this.#wake?.();
     }
     this.#sending = false;
+  }
+
+  /** Lets the wait for datagrams keep the process alive, as it does at first. */
+  ref(): void {
+    this.#reference(true);
+  }
+
+  /** Lets the process end although the device is open: over UDP. A wait on Deno's unix datagram sockets keeps it alive regardless. */
+  unref(): void {
+    this.#reference(false);
+  }
+
+  #reference(on: boolean): void {
+    this.#referenced = on;
+    // Deno has them, and its types don't.
+    for (const socket of new Set([this.#socket, this.#sender]) as Set<{ ref?(): void; unref?(): void }>) {
+      if (on) socket.ref?.();
+      else socket.unref?.();
+    }
+    if (this.#retry === null) return;
+    if (on) Deno.refTimer(this.#retry as unknown as number);
+    else Deno.unrefTimer(this.#retry as unknown as number);
   }
 
   /** Ends it for good, and takes the sockets' files away. A second call does nothing. */

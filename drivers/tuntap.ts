@@ -136,10 +136,20 @@ export abstract class TunTapDevice implements Device, Disposable {
     this.#wake = wake;
   }
 
-  /** Asks for one wake when frames wait. Keeps the process alive until then. Nothing once the interface is gone. */
+  /** Asks for one wake when frames wait. Keeps the process alive until then, unless {@link unref} was called. Nothing once the interface is gone. */
   arm(): void {
     // A descriptor without interface is in error for ever: waiting for it would go round and round.
     if (!this.#goneTold) this.#waker?.arm(POLLIN);
+  }
+
+  /** Lets the waiting for frames keep the process alive, as at first. */
+  ref(): void {
+    this.#waker?.ref();
+  }
+
+  /** Lets the process end although the device is in use. */
+  unref(): void {
+    this.#waker?.unref();
   }
 
   #ready(events: number): void {

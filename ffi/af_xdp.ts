@@ -6,9 +6,13 @@
  * @module
  */
 import { Descriptor } from "./descriptor.ts";
-import { EAGAIN, EBADF, errnoError } from "./errno.ts";
+import { EAGAIN, EBADF, EBUSY, errnoError } from "./errno.ts";
 import { libc } from "./libc.ts";
+import { pauseMs } from "./poll.ts";
 import { Mapping } from "./shared_memory.ts";
+
+/** How often a queue that is busy is asked for again, a millisecond apart. */
+const BUSY_RETRIES = 50;
 
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 3 | 0x80000;
@@ -133,7 +137,10 @@ export class XdpSocket extends Descriptor {
     return typeof mapping === "number" ? mapping : new XdpRing(mapping, [producer, consumer, first], entries);
   }
 
-  /** Binds to a queue of an interface. With {@link XDP_SHARED_UMEM} the memory is that of the socket `shared`. */
+  /**
+   * Binds to a queue of an interface. With {@link XDP_SHARED_UMEM} the memory is that of the socket `shared`. A queue that is busy is
+   * asked for again, because the kernel lets it go a moment after its last socket was closed.
+   */
   bind(ifindex: number, queue: number, flags: number, shared = 0): number {
     const address = new DataView(new ArrayBuffer(16));
     address.setUint16(0, AF_XDP, true);
@@ -142,7 +149,12 @@ export class XdpSocket extends Descriptor {
     address.setUint32(8, queue, true);
     address.setUint32(12, shared, true);
     const lib = libc();
-    return lib.bind(this.fd, new Uint8Array(address.buffer), 16) === 0 ? 0 : -lib.errno[0];
+    for (let i = 0;; i++) {
+      if (lib.bind(this.fd, new Uint8Array(address.buffer), 16) === 0) return 0;
+      const code = lib.errno[0];
+      if (code !== EBUSY || i === BUSY_RETRIES) return -code;
+      pauseMs(1);
+    }
   }
 
   /** True if the kernel moves no bytes. */

@@ -6,254 +6,18 @@
  *
  * @module
  */
-import { EBADF, EINVAL, ENOSPC, errnoError } from "./errno.ts";
-import { type Libc, libc } from "./libc.ts";
+import { EINVAL } from "./errno.ts";
+import { Hold } from "./hold.ts";
+import { libc } from "./libc.ts";
+import { Poller, POLLIN, POLLOUT, POLLRDHUP, type Waker, type Watch } from "./poller.ts";
 
-export const POLLIN = 0x01;
-/** Urgent data: a read stops in front of it. */
-export const POLLPRI = 0x02;
-export const POLLOUT = 0x04;
-/** The descriptor is in error: for a TAP, its interface is gone. */
-export const POLLERR = 0x08;
-export const POLLHUP = 0x10;
-/** The descriptor isn't open. */
-export const POLLNVAL = 0x20;
-/** The other end sends no more. */
-export const POLLRDHUP = 0x2000;
-
-const EPOLL_CTL_ADD = 1;
-const EPOLL_CTL_DEL = 2;
-const EPOLL_CTL_MOD = 3;
-const EPOLLONESHOT = 1 << 30;
-const EPOLLET = 1 << 31;
-const EFD_NONBLOCK_CLOEXEC = 0x80800;
-
-/** Most wakers open at once in an isolate. */
-export const WAKERS_MAX = 16_384;
-/** Events taken in one wait; more wait for the next. */
-const EVENTS_MAX = 64;
-/**
- * While events have come faster than this on average, a wait begins with looking again and again for as long, giving the
- * processor away in between: a call on another thread costs 7 us and two context switches. Slower than this, and so
- * whenever nothing goes on, it costs nothing.
- */
-const SPIN_US = 50;
-/** Weight of the last gap in the average, and what a single one counts at most, so that a burst is noticed soon. */
-const GAP_WEIGHT = 0.25;
-const GAP_US_MAX = 1000;
-
-/** `epoll_wait` failing this often in a row (it can only by a broken descriptor) is told to every waker as POLLNVAL. */
-const FAILURES_MAX = 16;
-
-// `struct epoll_event` is packed on x86-64 only.
-const EVENT_SIZE = Deno.build.arch === "x86_64" ? 12 : 16;
-const EVENT_DATA = EVENT_SIZE - 8;
-
-/** Tells once when a descriptor is ready, each time that it was armed. */
-export interface Waker extends Disposable {
-  /** Asks for one call of `onReady`. Asking again before it came only adds to what is waited for. Nothing once closed. */
-  arm(events?: number): void;
-  /** No more calls of `onReady`. To be called before the descriptor is closed. A second call does nothing. */
-  close(): void;
-}
-
-class Watch implements Waker {
-  armed = 0;
-  constructor(
-    readonly poller: Poller,
-    readonly id: number,
-    readonly fd: number,
-    readonly onReady: (events: number) => void,
-    /** Tells of every change from the beginning to the end: always armed. */
-    readonly edges: boolean,
-  ) {}
-
-  arm(events: number = POLLIN): void {
-    this.poller.arm(this, events);
-  }
-
-  close(): void {
-    this.poller.remove(this);
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
-  }
-}
-
-class Poller {
-  readonly #libc: Libc;
-  readonly #epoll: number;
-  readonly #eventfd: number;
-  readonly #watches = new Map<number, Watch>();
-  readonly #events = new Uint8Array(EVENTS_MAX * EVENT_SIZE);
-  readonly #eventsView = new DataView(this.#events.buffer);
-  readonly #control = new Uint8Array(EVENT_SIZE);
-  readonly #controlView = new DataView(this.#control.buffer);
-  readonly #one = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
-  readonly #drain = new Uint8Array(8);
-  #nextId = 1;
-  #armed = 0;
-  #failures = 0;
-  #pending: Promise<void> | null = null;
-  /** A spin is queued: until it has run nothing else waits. */
-  #spinning = false;
-  /** Average time between asking and being told, in microseconds. */
-  #gapUs = GAP_US_MAX;
-  #askedAt = 0;
-  #kicked = false;
-  ended = false;
-
-  constructor() {
-    const lib = this.#libc = libc();
-    this.#epoll = lib.epollCreate(0x80000);
-    if (this.#epoll < 0) throw errnoError("create", "an epoll descriptor", lib.errno[0]);
-    this.#eventfd = lib.eventfd(0, EFD_NONBLOCK_CLOEXEC);
-    if (this.#eventfd < 0) {
-      const errno = lib.errno[0];
-      lib.close(this.#epoll);
-      throw errnoError("create", "an event descriptor", errno);
-    }
-    const code = this.#ctl(EPOLL_CTL_ADD, this.#eventfd, POLLIN, 0);
-    if (code < 0) throw errnoError("watch", "an event descriptor", code);
-  }
-
-  get pending(): Promise<void> | null {
-    return this.#pending;
-  }
-
-  /** @param edges what to tell of from now on; 0 for what is asked for by `arm` */
-  add(fd: number, onReady: (events: number) => void, edges: number): Watch {
-    if (this.#watches.size >= WAKERS_MAX) throw errnoError("watch", `descriptor ${fd}`, ENOSPC, `At most ${WAKERS_MAX}`);
-    do this.#nextId = (this.#nextId + 1) >>> 0; while (this.#nextId === 0 || this.#watches.has(this.#nextId));
-    const watch = new Watch(this, this.#nextId, fd, onReady, edges !== 0);
-    // Even an empty mask reports errors, once: `#tell` ignores it, because nobody armed.
-    const code = this.#ctl(EPOLL_CTL_ADD, fd, edges !== 0 ? edges | EPOLLET : EPOLLONESHOT, watch.id);
-    if (code < 0) throw errnoError("watch", `descriptor ${fd}`, code);
-    this.#watches.set(watch.id, watch);
-    if (edges !== 0) {
-      watch.armed = edges;
-      this.#armed++;
-      this.#wait();
-    }
-    return watch;
-  }
-
-  arm(watch: Watch, events: number): void {
-    if (!this.#watches.has(watch.id) || (watch.armed | events) === watch.armed) return;
-    if (watch.armed === 0) this.#armed++;
-    watch.armed |= events;
-    const code = this.#ctl(EPOLL_CTL_MOD, watch.fd, watch.armed | EPOLLONESHOT, watch.id);
-    if (code < 0) {
-      // The descriptor was closed under us: tell, but never from inside the call.
-      queueMicrotask(() => this.#tell(watch.id, code === -EBADF ? POLLNVAL : POLLERR));
-      return;
-    }
-    this.#wait();
-  }
-
-  remove(watch: Watch): void {
-    if (!this.#watches.delete(watch.id)) return;
-    if (watch.armed !== 0) this.#armed--;
-    watch.armed = 0;
-    this.#ctl(EPOLL_CTL_DEL, watch.fd, 0, 0); // fails harmlessly if the descriptor was closed before
-    this.release();
-  }
-
-  /** Ends the wait when nobody asks for anything, and the poller when nobody is left. */
-  release(): void {
-    if (this.#spinning) return; // it looks after the end when it runs
-    if (this.#pending !== null) {
-      if (this.#armed === 0 && !this.#kicked) {
-        this.#kicked = true;
-        this.#libc.writeBytes(this.#eventfd, this.#one, 8);
-      }
-      return;
-    }
-    if (this.#watches.size > 0 || this.ended) return;
-    this.ended = true;
-    this.#libc.close(this.#eventfd);
-    this.#libc.close(this.#epoll);
-  }
-
-  #wait(): void {
-    if (this.#pending !== null || this.#spinning || this.#armed === 0) return;
-    this.#askedAt = performance.now();
-    if (this.#gapUs < SPIN_US) {
-      // In a task of its own: what the last event set free runs first.
-      this.#spinning = true;
-      setImmediate(this.#spin);
-    } else this.#block();
-  }
-
-  readonly #spin = (): void => {
-    this.#spinning = false;
-    if (this.#armed === 0) return this.release();
-    const until = performance.now() + SPIN_US / 1000;
-    do {
-      const n = this.#libc.epollNow(this.#epoll, this.#events, EVENTS_MAX, 0);
-      if (n !== 0) return this.#returned(n);
-      this.#libc.schedYield();
-    } while (performance.now() < until);
-    this.#block();
-  };
-
-  #block(): void {
-    // The call holds its buffer, and this object holds both descriptors until the call has returned.
-    this.#pending = this.#libc.epollWait(this.#epoll, this.#events, EVENTS_MAX, -1).then((n) => this.#returned(n));
-  }
-
-  #returned(n: number): void {
-    this.#pending = null;
-    this.#gapUs += GAP_WEIGHT * (Math.min(GAP_US_MAX, (performance.now() - this.#askedAt) * 1000) - this.#gapUs);
-    // Its errno is another thread's. A signal, or a stop of the process, is the harmless reason: a call that doesn't wait
-    // is not interrupted.
-    if (n < 0) n = this.#libc.epollNow(this.#epoll, this.#events, EVENTS_MAX, 0);
-    if (n < 0) {
-      if (++this.#failures >= FAILURES_MAX) {
-        this.#failures = 0;
-        for (const id of [...this.#watches.keys()]) this.#tell(id, POLLNVAL);
-      }
-    } else this.#failures = 0;
-    // The last one's end inside a call closes both descriptors, and their numbers may be others' at once.
-    for (let i = 0; i < n && !this.ended; i++) {
-      const at = i * EVENT_SIZE;
-      const id = this.#eventsView.getUint32(at + EVENT_DATA, true);
-      if (id === 0) {
-        this.#libc.readBytes(this.#eventfd, this.#drain, 8);
-        this.#kicked = false;
-      } else this.#tell(id, this.#eventsView.getUint32(at, true));
-    }
-    this.#wait();
-    this.release();
-  }
-
-  /** An id that is gone was closed after the kernel had reported it. */
-  #tell(id: number, events: number): void {
-    const watch = this.#watches.get(id);
-    if (watch === undefined || watch.armed === 0) return;
-    if (!watch.edges) {
-      watch.armed = 0;
-      this.#armed--;
-    }
-    try {
-      watch.onReady(events);
-    } catch (error) {
-      reportError(error); // one waker's fault must not silence the others
-    }
-  }
-
-  #ctl(op: number, fd: number, events: number, id: number): number {
-    this.#controlView.setUint32(0, events, true);
-    this.#controlView.setUint32(EVENT_DATA, id, true);
-    return this.#libc.epollControl(this.#epoll, op, fd, this.#control) === 0 ? 0 : -this.#libc.errno[0];
-  }
-}
+export { Hold } from "./hold.ts";
+export { POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, POLLRDHUP, type Waker, WAKERS_MAX } from "./poller.ts";
 
 let shared: Poller | null = null;
 
 /**
- * A waker for a descriptor that can be polled. While it is armed it keeps the process alive.
+ * A waker for a descriptor that can be polled. While it is armed it keeps the process alive, unless it or its `hold` is unref'd.
  *
  * @param fd stays the caller's
  * @param onReady gets the POLL… bits, from the event loop, never from inside a call of ours. POLLERR and POLLHUP come unasked
@@ -264,14 +28,14 @@ let shared: Poller | null = null;
  * waker.arm();
  * ```
  */
-export function createWaker(fd: number, onReady: (events: number) => void): Waker {
-  return create(fd, onReady, 0);
+export function createWaker(fd: number, onReady: (events: number) => void, hold: Hold = new Hold()): Waker {
+  return create(fd, onReady, 0, hold);
 }
 
 /**
  * A waker that needs no arming: it tells of every change (data or room that was not there before, an end, an error), as edge
  * triggered epoll does. For whoever reads and writes until there is no more, and would arm each time: a system call saved. It
- * keeps the process alive until it is closed.
+ * keeps the process alive until it is closed, unless it is unref'd.
  *
  * @param fd stays the caller's
  * @param events what to tell of, beside errors: room (POLLOUT) comes with every datagram that has left
@@ -281,14 +45,14 @@ export function watchEdges(
   fd: number,
   onReady: (events: number) => void,
   events: number = POLLIN | POLLOUT | POLLRDHUP,
-): Disposable & { close(): void } {
-  return create(fd, onReady, events);
+): Omit<Waker, "arm"> {
+  return create(fd, onReady, events, new Hold());
 }
 
-function create(fd: number, onReady: (events: number) => void, edges: number): Watch {
+function create(fd: number, onReady: (events: number) => void, edges: number, hold: Hold): Watch {
   if (shared === null || shared.ended) shared = new Poller();
   try {
-    return shared.add(fd, onReady, edges);
+    return shared.add(fd, onReady, edges, hold);
   } catch (error) {
     shared.release();
     throw error;

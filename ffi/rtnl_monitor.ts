@@ -89,6 +89,16 @@ export class LinkMonitor implements Disposable {
     }
   }
 
+  /** Keeps the process alive, as at first. */
+  ref(): void {
+    this.#waker.ref();
+  }
+
+  /** Lets the process end. */
+  unref(): void {
+    this.#waker.unref();
+  }
+
   /** Tells no more. A second call does nothing. */
   close(): void {
     if (this.#closed) return;

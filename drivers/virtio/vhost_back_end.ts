@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { createWaker, type Waker } from "../../ffi/poll.ts";
+import { createWaker, Hold, type Waker } from "../../ffi/poll.ts";
 import { UnixListener, UnixSocket } from "../../ffi/unix_socket.ts";
 import { parseMac } from "../../ffi/inet.ts";
 import { randomMac } from "../tap.ts";
@@ -58,6 +58,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
   readonly #options: VhostUserOptions;
   readonly #listener: UnixListener | null;
   readonly #waker: Waker | null;
+  readonly #hold = new Hold();
   #session: VhostSession | null = null;
   #retry: ReturnType<typeof setTimeout> | null = null;
   #sessions = 0;
@@ -72,6 +73,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
       offered: BASE | (options.offload === false ? 0n : OFFLOAD) | (pairs > 1 ? FEATURES.NET_MQ : 0n),
       pairs,
       sealedOnly: options.sealedOnly === true,
+      hold: this.#hold,
       agreed: (features) => this.agree(features),
       ringChanged: (index, queue) => this.#ringChanged(index, queue),
       ringKicked: (index) => this.kicked(index),
@@ -84,7 +86,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
     }
     const listener = this.#listener = UnixListener.listen(options.path);
     try {
-      this.#waker = createWaker(listener.fd, () => this.#accept());
+      this.#waker = createWaker(listener.fd, () => this.#accept(), this.#hold);
     } catch (error) {
       listener.close();
       throw error;
@@ -131,9 +133,13 @@ export class VhostUserDevice extends RingDevice implements Disposable {
       this.#begin(UnixSocket.connect(this.#options.path));
     } catch (error) {
       if (!(error instanceof Error) || !("code" in error)) throw error;
-      this.#retry = setTimeout(this.#connect, RETRY_MS);
+      this.#again();
     }
   };
+
+  #again(): void {
+    this.#retry = this.#hold.withTimer(setTimeout(this.#connect, RETRY_MS));
+  }
 
   #begin(socket: UnixSocket): void {
     this.#sessions++;
@@ -149,7 +155,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
       this.fault = reason;
       this.counters.faults++;
     }
-    if (this.#options.connect === true && !this.closed) this.#retry = setTimeout(this.#connect, RETRY_MS);
+    if (this.#options.connect === true && !this.closed) this.#again();
   }
 
   #ringChanged(index: number, queue: DeviceQueue | null): void {
@@ -177,6 +183,16 @@ export class VhostUserDevice extends RingDevice implements Disposable {
   /** What was agreed on with the front end, by name. */
   get agreedFeatures(): string[] {
     return featureNames(this.features);
+  }
+
+  /** Lets the waiting for frames and for the other side keep the process alive, as at first. */
+  ref(): void {
+    this.#hold.ref();
+  }
+
+  /** Lets the process end although the device is in use. */
+  unref(): void {
+    this.#hold.unref();
   }
 
   /** Ends the connection and takes the socket away. A second call does nothing. */

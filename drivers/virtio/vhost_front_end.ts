@@ -4,7 +4,7 @@
  * @module
  */
 import { parseMac } from "../../ffi/inet.ts";
-import { createWaker, type Waker } from "../../ffi/poll.ts";
+import { createWaker, Hold, type Waker } from "../../ffi/poll.ts";
 import { UnixListener, UnixSocket } from "../../ffi/unix_socket.ts";
 import { ENETDOWN, ENODEV } from "../../stack/codes.ts";
 import type { Device, DeviceCapabilities, FrameSink, TxFrame } from "../../stack/device.ts";
@@ -49,6 +49,7 @@ export class VhostUserPort implements Device, Disposable {
   readonly #options: VhostPortOptions;
   readonly #listener: UnixListener | null;
   readonly #waker: Waker | null;
+  readonly #hold = new Hold();
   #transport: VhostTransport | null = null;
   #driver: NetDriver | null = null;
   #capabilities: DeviceCapabilities | null = null;
@@ -68,7 +69,7 @@ export class VhostUserPort implements Device, Disposable {
     this.#first.promise.catch(() => {});
     const listener = this.#listener = options.listen === true ? UnixListener.listen(options.path) : null;
     try {
-      this.#waker = listener === null ? null : createWaker(listener.fd, () => this.#accept());
+      this.#waker = listener === null ? null : createWaker(listener.fd, () => this.#accept(), this.#hold);
     } catch (error) {
       listener?.close();
       throw error;
@@ -143,7 +144,7 @@ export class VhostUserPort implements Device, Disposable {
   };
 
   #again(): void {
-    if (this.#listener === null && !this.#closed) this.#retry ??= setTimeout(this.#connect, RETRY_MS);
+    if (this.#listener === null && !this.#closed) this.#retry ??= this.#hold.withTimer(setTimeout(this.#connect, RETRY_MS));
   }
 
   async #begin(socket: UnixSocket): Promise<void> {
@@ -151,6 +152,7 @@ export class VhostUserPort implements Device, Disposable {
       socket,
       () => this.#driver?.interrupt(),
       (reason) => this.#lose(transport, reason),
+      this.#hold,
     );
     this.#transport = transport;
     try {
@@ -229,6 +231,16 @@ export class VhostUserPort implements Device, Disposable {
 
   flush(): void {
     this.#driver?.flush();
+  }
+
+  /** Lets the waiting for frames and for the other side keep the process alive, as at first. */
+  ref(): void {
+    this.#hold.ref();
+  }
+
+  /** Lets the process end although the device is in use. */
+  unref(): void {
+    this.#hold.unref();
   }
 
   /** Unplugs. A second call does nothing. */

@@ -10,7 +10,7 @@
  * @module
  */
 import { libc } from "../../ffi/libc.ts";
-import { createWaker, type Waker } from "../../ffi/poll.ts";
+import { createWaker, type Hold, type Waker } from "../../ffi/poll.ts";
 import { again, DESCRIPTORS_MAX, type UnixSocket } from "../../ffi/unix_socket.ts";
 
 export const GET_FEATURES = 1;
@@ -86,10 +86,10 @@ export class VhostChannel {
   #have = 0;
   #closed = false;
 
-  constructor(socket: UnixSocket, handler: ChannelHandler) {
+  constructor(socket: UnixSocket, handler: ChannelHandler, hold: Hold) {
     this.#socket = socket;
     this.#handler = handler;
-    this.#waker = createWaker(socket.fd, () => this.#ready());
+    this.#waker = createWaker(socket.fd, () => this.#ready(), hold);
     this.#waker.arm();
   }
 

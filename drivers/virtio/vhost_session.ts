@@ -5,7 +5,7 @@
  */
 import { Descriptor } from "../../ffi/descriptor.ts";
 import { quiet, ring } from "../../ffi/eventfd.ts";
-import { createWaker, POLLERR, POLLHUP, POLLNVAL, type Waker } from "../../ffi/poll.ts";
+import { createWaker, type Hold, POLLERR, POLLHUP, POLLNVAL, type Waker } from "../../ffi/poll.ts";
 import { setNonblocking } from "../../ffi/shared_memory.ts";
 import type { UnixSocket } from "../../ffi/unix_socket.ts";
 import { FEATURES } from "./features.ts";
@@ -26,6 +26,8 @@ export interface SessionOwner {
   readonly offered: bigint;
   readonly pairs: number;
   readonly sealedOnly: boolean;
+  /** Whether its wakers keep the process alive. */
+  readonly hold: Hold;
   agreed(features: bigint): void;
   ringChanged(index: number, queue: DeviceQueue | null): void;
   ringKicked(index: number): void;
@@ -74,7 +76,7 @@ export class VhostSession implements p.ChannelHandler {
   constructor(socket: UnixSocket, owner: SessionOwner) {
     this.#owner = owner;
     this.#vrings = Array.from({ length: owner.pairs * 2 }, () => new Vring());
-    this.#channel = new p.VhostChannel(socket, this);
+    this.#channel = new p.VhostChannel(socket, this, owner.hold);
   }
 
   /** Memory regions that aren't protected against being shortened. */
@@ -307,7 +309,7 @@ export class VhostSession implements p.ChannelHandler {
     vring.queue = packed
       ? new PackedDeviceQueue(memory, layout, low * 0x10001)
       : new SplitDeviceQueue(memory, layout, vring.base);
-    vring.waker = createWaker(vring.kick!.fd, (events) => this.#kicked(index, events));
+    vring.waker = createWaker(vring.kick!.fd, (events) => this.#kicked(index, events), this.#owner.hold);
     vring.waker.arm();
     this.#owner.ringChanged(index, vring.queue);
     return false;

@@ -5,7 +5,7 @@
  */
 import type { Descriptor } from "../../ffi/descriptor.ts";
 import { createEvent, quiet, ring } from "../../ffi/eventfd.ts";
-import { createWaker, type Waker } from "../../ffi/poll.ts";
+import { createWaker, Hold, type Waker } from "../../ffi/poll.ts";
 import { createSharedMemory, Mapping } from "../../ffi/shared_memory.ts";
 import type { UnixSocket } from "../../ffi/unix_socket.ts";
 import { FEATURES } from "./features.ts";
@@ -43,6 +43,7 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
   readonly #shared: Descriptor;
   readonly #mapping: Mapping;
   readonly #rings: (Ring | null)[] = [null, null];
+  readonly #hold: Hold;
   readonly #onInterrupt: () => void;
   readonly #onEnd: (reason: string | null) => void;
   #answer: { request: number; done: PromiseWithResolvers<bigint> } | null = null;
@@ -51,8 +52,12 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
   #status = 0;
   #closed = false;
 
-  /** @param onEnd the back end has gone (null), or broke the protocol */
-  constructor(socket: UnixSocket, onInterrupt: () => void, onEnd: (reason: string | null) => void) {
+  /**
+   * @param onEnd the back end has gone (null), or broke the protocol
+   * @param hold whether its wakers keep the process alive
+   */
+  constructor(socket: UnixSocket, onInterrupt: () => void, onEnd: (reason: string | null) => void, hold: Hold = new Hold()) {
+    this.#hold = hold;
     this.#onInterrupt = onInterrupt;
     this.#onEnd = onEnd;
     try {
@@ -64,7 +69,7 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
     try {
       this.#mapping = Mapping.map(this.#shared.fd, SHARED_BYTES);
       this.memory = SharedMemory.of(this.#mapping.bytes, BASE);
-      this.#channel = new p.VhostChannel(socket, this);
+      this.#channel = new p.VhostChannel(socket, this, hold);
     } catch (error) {
       this.#shared.close();
       socket.close();
@@ -164,7 +169,7 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
       quiet(call.fd);
       waker.arm();
       this.#onInterrupt();
-    });
+    }, this.#hold);
     waker.arm();
     this.#rings[index] = { kick, call, waker };
     const packed = (this.#chosen & FEATURES.RING_PACKED) !== 0n;

@@ -40,6 +40,10 @@ class Handshake implements SocketOwner, Failable {
     signal?.addEventListener("abort", this.#onAbort);
   }
 
+  get localKey(): number {
+    return this.#socket.localKey;
+  }
+
   onEvents(events: number): void {
     if ((events & EVENT_CONNECTED) !== 0) {
       this.#settle();

@@ -3,18 +3,21 @@
  *
  * @module
  */
+import { EADDRINUSE, ENODEV } from "../codes.ts";
 import type { Device } from "../device.ts";
 import type { InterfaceOptions, Internet, NetInterface, Route } from "../ip/types.ts";
-import { formatKey, maskOf, parseMac } from "../wire/address.ts";
+import { formatKey, formatMac, maskOf, parseMac } from "../wire/address.ts";
 import { errorFrom } from "./errors.ts";
 import { checkAddress, checkOwnAddress, checkRoute } from "./options.ts";
-import type { CheckedAddresses, DeviceOptions, RouteOptions } from "./options.ts";
+import type { CheckedAddresses, DeviceOptions, NetStackOptions, RouteOptions } from "./options.ts";
 import type { Pump } from "./pump.ts";
 
 /** The links of one stack. */
 export class Links {
   readonly #ip: Internet;
   readonly #pump: Pump;
+  /** Why an interface is being removed. */
+  #removing: Error | null = null;
 
   constructor(ip: Internet, pump: Pump) {
     this.#ip = ip;
@@ -48,12 +51,33 @@ export class Links {
     }
   }
 
+  /**
+   * Forgets an interface. What is bound to its addresses, and nothing else, ends with `error`; `reset` tells the peers of
+   * connections, while the device still can.
+   */
+  remove(netInterface: NetInterface, error: Error, reset: boolean): void {
+    const keys = netInterface.addresses.map(({ key }) => key);
+    this.#pump.now();
+    this.#removing = error;
+    for (const key of keys) {
+      this.#pump.fail(error, key);
+      this.#pump.tcp.shutdown(ENODEV, reset, key);
+      this.#pump.udp.shutdown(ENODEV, key);
+    }
+    if (reset) netInterface.device.flush?.();
+    this.#pump.detach(netInterface);
+    this.#ip.removeInterface(netInterface.index);
+    this.#removing = null;
+    // Owners that aren't told by the shell are by their socket.
+    this.#pump.schedule();
+  }
+
   /** Throws what is wrong at once; the promise tells the outcome of probing. */
   addKey(index: number, key: number, prefixLength: number, probe: boolean): Promise<void> {
     const tried = `address ${formatKey(key)}/${prefixLength}`;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const settled = (code: number) => {
-      if (code < 0) reject(errorFrom(code, `${tried}: another host has it`));
+      if (code < 0) reject(this.#removing ?? errorFrom(code, code === EADDRINUSE ? `${tried}: another host has it` : tried));
       else resolve();
     };
     this.#pump.now();
@@ -62,6 +86,14 @@ export class Links {
     if (!probe) resolve();
     this.#pump.schedule();
     return promise;
+  }
+
+  /** Tells the user of addresses of ours that another host uses. */
+  tellConflicts(onConflict: NonNullable<NetStackOptions["onConflict"]>): void {
+    this.#ip.onConflict = (key, interfaceIndex, mac) => {
+      const conflict = { address: formatKey(key), mac: formatMac(mac), interfaceIndex };
+      this.#pump.callUser(() => onConflict(conflict));
+    };
   }
 
   /** The interface with an index. */

@@ -11,7 +11,7 @@ import type { TcpLayer } from "../tcp/types.ts";
 import { Tcp } from "../tcp/tcp.ts";
 import type { UdpLayer } from "../udp/types.ts";
 import { Udp } from "../udp/udp.ts";
-import { formatKey, formatMac } from "../wire/address.ts";
+import { formatKey } from "../wire/address.ts";
 import { systemClock } from "./clock.ts";
 import { connectTo } from "./connector.ts";
 import { abortReason, DeviceGoneError, errorFrom } from "./errors.ts";
@@ -90,9 +90,7 @@ export class NetStack {
     this.#tcp = new Tcp(ip, { defaults: options.tcp, finAckDelayed: true, onFault: (fault) => this.#pump.noteFault(fault) });
     this.#udp = new Udp(ip);
     const layers = { ip, tcp: this.#tcp, udp: this.#udp };
-    this.#pump = new Pump(layers, options.clock ?? systemClock, (lost, netInterface, cause) => {
-      this.#lose(lost, netInterface, cause);
-    });
+    this.#pump = new Pump(layers, options.clock ?? systemClock, (...lost) => this.#lose(...lost));
     this.#pump.now();
     this.#links = new Links(ip, this.#pump);
     this.#pinger = new Pinger(ip, this.#pump);
@@ -101,12 +99,7 @@ export class NetStack {
     });
     // Whoever doesn't look at it must not meet an unhandled rejection.
     this.#closed.promise.catch(() => {});
-    const { onConflict } = options;
-    ip.onConflict = (key, interfaceIndex, mac) => {
-      if (onConflict === undefined) return;
-      const conflict = { address: formatKey(key), mac: formatMac(mac), interfaceIndex };
-      this.#pump.callUser(() => onConflict(conflict));
-    };
+    if (options.onConflict !== undefined) this.#links.tellConflicts(options.onConflict);
     try {
       this.#ready = this.#links.attach(device, options, checked).ready;
       if (gateway !== 0) this.#links.addRouteKeys({ destination: 0, prefixLength: 0, gateway, metric: 0 });
@@ -268,11 +261,13 @@ export class NetStack {
     return { interfaceIndex: index, ready };
   }
 
-  /** Closes a device and forgets its addresses and routes. */
+  /**
+   * Closes a device and forgets its addresses and routes. What is bound to its addresses, and nothing else, ends as if it had gone by
+   * itself, with a {@link DeviceGoneError} for who waits; connections are reset. The stack stays, even without a device.
+   */
   removeDevice(interfaceIndex: number): void {
     const netInterface = this.#links.find(interfaceIndex);
-    this.#pump.detach(netInterface);
-    this.#ip.removeInterface(interfaceIndex);
+    this.#links.remove(netInterface, new DeviceGoneError(netInterface.device.name), true);
   }
 
   /**
@@ -340,20 +335,27 @@ export class NetStack {
     return this.#pump.lastFault;
   }
 
-  /** Lets the stack keep the process alive, as it does at first. */
+  /**
+   * Lets the stack keep the process alive, as it does at first, by what it waits for: frames from outside the process, and timers. Over
+   * devices in memory alone, like a cable, nothing can come from outside: there a process that has nothing else to do ends, even
+   * while an `accept()` waits.
+   */
   ref(): void {
     this.#pump.reference(true);
   }
 
-  /** Lets the process end although the stack is open. */
+  /**
+   * Lets the process end although the stack is open. A descriptor's device (TAP, TUN, packet socket, AF_XDP, vhost-user) needs a part
+   * of Deno's insides for it; a Deno without that looks for frames each 5 ms instead. A device of your own needs `Device.unref`.
+   */
   unref(): void {
     this.#pump.reference(false);
   }
 
   #lose(device: Device, netInterface: NetInterface, cause: unknown): void {
-    this.#ip.removeInterface(netInterface.index);
-    if (this.#pump.devices.length > 0) return;
-    this.#end(new DeviceGoneError(device.name, cause === undefined ? undefined : { cause }), false, false);
+    const reason = new DeviceGoneError(device.name, cause === undefined ? undefined : { cause });
+    this.#links.remove(netInterface, reason, false);
+    if (this.#pump.devices.length === 0) this.#end(reason, false, false);
   }
 
   /** Ends everything; `failure` tells whether it was the user's wish. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { EAGAIN } from "../codes.ts";
-import type { EchoReply, Internet } from "../ip/types.ts";
+import { ANY, type EchoReply, type Internet } from "../ip/types.ts";
 import { formatKey } from "../wire/address.ts";
 import { abortReason, errorFrom } from "./errors.ts";
 import { checkObject, checkSignal } from "./options.ts";
@@ -61,6 +61,7 @@ export interface PingError extends Error {
 }
 
 interface Waiting extends Failable {
+  localKey: number;
   sentAt: number;
   remoteKey: number;
   size: number;
@@ -138,7 +139,7 @@ export class Pinger {
         this.#renew();
         reject(error);
       };
-      const waiting: Waiting = { sentAt: 0, remoteKey, size, settle, resolve, reject, fail };
+      const waiting: Waiting = { localKey: 0, sentAt: 0, remoteKey, size, settle, resolve, reject, fail };
       this.#waiting.set(id, waiting);
       this.#pump.failables.add(waiting);
       signal?.addEventListener("abort", onAbort);
@@ -146,6 +147,8 @@ export class Pinger {
       const send = () => {
         if (this.#waiting.get(id) !== waiting) return;
         waiting.sentAt = this.#pump.now();
+        const path = this.#ip.path(ANY, remoteKey);
+        if (typeof path !== "number") waiting.localKey = path.localKey;
         const code = this.#ip.sendEcho(remoteKey, identifier, sequence, data, echoOptions(ttl, dontFragment));
         if (code === EAGAIN) return this.#pump.whenRoom(send);
         if (code < 0) fail(errorFrom(code, `ping ${formatKey(remoteKey)}`));

@@ -11,6 +11,9 @@ import type { UdpLayer, UdpSocket } from "../udp/types.ts";
 import { empty } from "../wire/copy.ts";
 import type { Clock, TimerHandle } from "./clock.ts";
 import { Port } from "./port.ts";
+import { newPumpCounters, type PumpCounters } from "./pump_counters.ts";
+
+export type { PumpCounters } from "./pump_counters.ts";
 
 /** Frames taken from one device before timers and I/O of the process get their turn. */
 export const BURST_FRAMES = 256;
@@ -29,6 +32,8 @@ export interface SocketOwner {
 
 /** Something that would wait for ever if the stack ended without telling it. */
 export interface Failable {
+  /** The address of the stack's that it is bound to, if it is: it ends with the device that has it. */
+  readonly localKey?: number;
   fail(error: Error): void;
 }
 
@@ -44,26 +49,6 @@ export interface SocketPump {
   whenRoom(callback: () => void): void;
 }
 
-/** What the pump did; only grows. */
-export interface PumpCounters {
-  /** Times the pump ran. */
-  runs: number;
-  /** Frames taken from devices. */
-  frames: number;
-  /** Runs that stopped because the budget was used up, and went on in a macrotask. */
-  yields: number;
-  /** Timers that rang. */
-  timers: number;
-  /** Times a device was found down. */
-  deviceDown: number;
-  /** Devices that went away for good. */
-  deviceGone: number;
-  /** Exceptions inside the stack while it handled a frame or a timer: bugs, survived. */
-  faults: number;
-  /** User callbacks that threw or rejected. */
-  callbackErrors: number;
-}
-
 /** What the pump drives. */
 export interface PumpLayers {
   ip: Internet;
@@ -73,16 +58,7 @@ export interface PumpLayers {
 
 /** The loop of one stack. */
 export class Pump implements SocketPump {
-  readonly counters: PumpCounters = {
-    runs: 0,
-    frames: 0,
-    yields: 0,
-    timers: 0,
-    deviceDown: 0,
-    deviceGone: 0,
-    faults: 0,
-    callbackErrors: 0,
-  };
+  readonly counters: PumpCounters = newPumpCounters();
   readonly ip: Internet;
   readonly tcp: TcpLayer;
   readonly udp: UdpLayer;
@@ -130,6 +106,7 @@ export class Pump implements SocketPump {
       port.awake = true;
       this.schedule();
     });
+    if (!this.#referenced) device.unref?.();
     this.#ports.push(port);
     this.#gathers ||= device.flush !== undefined;
     this.schedule();
@@ -217,11 +194,13 @@ export class Pump implements SocketPump {
     }
   }
 
-  /** Ends all waiting with `error`. */
-  fail(error: Error): void {
-    const all = [...this.failables];
-    this.failables.clear();
-    for (const one of all) one.fail(error);
+  /** Ends all waiting with `error`, or what is bound to `localKey`. */
+  fail(error: Error, localKey?: number): void {
+    for (const one of [...this.failables]) {
+      if (localKey !== undefined && one.localKey !== localKey) continue;
+      this.failables.delete(one);
+      one.fail(error);
+    }
   }
 
   /** Sends what waits, closes the devices, and stops for good. */

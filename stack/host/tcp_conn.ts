@@ -34,6 +34,10 @@ class Owner implements SocketOwner, Failable {
     pump.failables.add(this);
   }
 
+  get localKey(): number {
+    return this.socket.localKey;
+  }
+
   fail(error: Error): void {
     this.fatal = error;
     this.cancel(error);

@@ -33,6 +33,10 @@ class Owner implements SocketOwner, Failable {
     this.socket = socket;
   }
 
+  get localKey(): number {
+    return this.socket.localKey;
+  }
+
   fail(error: Error): void {
     this.fatal = error;
     this.cancel(error);
@@ -155,7 +159,8 @@ export class UdpConn implements Deno.DatagramConn, Disposable {
   }
 
   /**
-   * Sends one datagram; waits while the device has no room.
+   * Sends one datagram; waits while the device has no room. That its next hop doesn't answer is only known later: the next call
+   * on a connected socket rejects with code "EHOSTUNREACH", and another socket isn't told, as on Linux.
    *
    * @param p its bytes, at most 65507
    * @param addr where to: a `Deno.NetAddr`, without `hostname` the stack itself; a connected socket needs none

@@ -178,7 +178,8 @@ export class Icmp implements Transport {
       this.#errorFrom = source;
       this.#errorTtl = 0;
       const quoted = frame.length;
-      this.#report(frame.memory, at, quoted, EHOSTUNREACH, false, 0, wire.ICMP_UNREACHABLE, wire.UNREACHABLE_HOST, 0, true);
+      // Hard: nobody can forge it, and whoever opens a connection gets as clear an answer as on Linux, where any error ends that.
+      this.#report(frame.memory, at, quoted, EHOSTUNREACH, true, 0, wire.ICMP_UNREACHABLE, wire.UNREACHABLE_HOST, 0, true);
       return;
     }
     const packet = this.#layer.input.describe(frame.memory, at, interfaceIndex);

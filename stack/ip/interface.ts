@@ -177,7 +177,7 @@ export class LinkInterface implements NetInterface, NeighborHost {
       const { now } = this.#layer;
       const known = neighbor.state === PERMANENT || (neighbor.state === REACHABLE && now < neighbor.freshUntil);
       if (known) neighbor.usedAt = now;
-      else if (!this.neighbors.use(neighbor, tx, now)) return this.neighbors.code;
+      else if (!this.neighbors.use(neighbor, tx, now)) return OK;
       const link = this.linkHeader;
       tx.offset -= link;
       tx.length += link;

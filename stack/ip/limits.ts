@@ -31,8 +31,6 @@ export const DELAY_MS = 5_000;
 export const RETRANSMIT_MS = 1_000;
 export const UNICAST_PROBES = 3;
 export const BROADCAST_PROBES = 3;
-/** After a failure nobody is asked for 1 s, after the next for 2 s, and so on up to this. */
-export const FAILED_MS_MAX = 8_000;
 
 /** RFC 5227 1.1. */
 export const PROBE_WAIT_MS = 1_000;

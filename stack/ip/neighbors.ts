@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { EAGAIN, EHOSTUNREACH, OK } from "../codes.ts";
 import { FrameMemory, TX_HEADROOM, TxFrame } from "../device.ts";
 import * as limits from "./limits.ts";
 import type { ArpStatistics } from "./arp_statistics.ts";
@@ -43,8 +42,6 @@ export class Neighbor {
   freshUntil = 0;
   deadline = Infinity;
   tries = 0;
-  /** Failures in a row. */
-  failures = 0;
   usedAt = 0;
   readonly mac = new Uint8Array(6);
   readonly waiting: TxFrame[] = [];
@@ -133,8 +130,8 @@ export class NeighborTable {
   }
 
   /**
-   * Called for a frame to a neighbour that isn't known to be reachable right now. True: send it. False: `code` says what
-   * became of it.
+   * Called for a frame to a neighbour that isn't known to be reachable right now. True: send it. False: it waits for an answer, and
+   * is reported as undeliverable if none comes.
    */
   use(n: Neighbor, frame: TxFrame, now: number): boolean {
     n.usedAt = now;
@@ -151,26 +148,19 @@ export class NeighborTable {
         n.state = DELAY;
         this.#arm(n, now + limits.DELAY_MS);
         return true;
-      case FAILED:
-        if (now < n.deadline) {
-          this.code = EHOSTUNREACH;
-          return false;
-        }
-        /* falls through */
+      case FAILED: // As on Linux a packet begins anew. The last question is a second old, so that is no flood.
       case NONE:
         n.state = INCOMPLETE;
         n.tries = 1;
         this.#arm(n, now + limits.RETRANSMIT_MS);
-        this.code = this.#enqueue(n, frame);
+        this.#enqueue(n, frame);
         this.#host.ask(n.key, null);
         return false;
       default: // INCOMPLETE
-        this.code = this.#enqueue(n, frame);
+        this.#enqueue(n, frame);
         return false;
     }
   }
-  /** Result of a {@link use} that returned false. */
-  code: number = OK;
 
   /** The address of a neighbour was learned. `confirmed`: it answered us, so that the way there and back is known to work. */
   learn(n: Neighbor, bytes: Uint8Array, offset: number, confirmed: boolean, now: number): void {
@@ -183,7 +173,6 @@ export class NeighborTable {
       n.state = STALE;
       n.deadline = Infinity;
     }
-    n.failures = 0;
     this.#flush(n);
   }
 
@@ -215,9 +204,9 @@ export class NeighborTable {
     // A walk over the table, but only when a timer is due: at most once per second and asked neighbour.
     for (let at = 0; at < SLOTS; at++) {
       const n = this.#slots[at];
-      if (n === null || n.state === FAILED || n.deadline === Infinity) continue;
+      if (n === null || n.deadline === Infinity) continue;
       if (n.deadline <= now) this.#expire(n, now);
-      if (n.state !== FAILED && n.deadline < this.next) this.next = n.deadline;
+      if (n.deadline < this.next) this.next = n.deadline;
     }
   }
 
@@ -266,7 +255,7 @@ export class NeighborTable {
     }
     const most = n.state === PROBE ? limits.UNICAST_PROBES : limits.BROADCAST_PROBES;
     if (n.tries >= most) {
-      this.#fail(n, now);
+      this.#fail(n);
       return;
     }
     //= rfc1122#2.3.2.1
@@ -277,25 +266,25 @@ export class NeighborTable {
     this.#host.ask(n.key, n.state === PROBE ? n : null);
   }
 
-  #fail(n: Neighbor, now: number): void {
+  #fail(n: Neighbor): void {
     this.#stats.failures++;
     n.state = FAILED;
-    n.deadline = now + Math.min(limits.FAILED_MS_MAX, 1_000 * 2 ** Math.min(n.failures, 10));
-    n.failures++;
+    n.deadline = Infinity;
     const waiting = n.waiting.splice(0);
     this.#waitingBytes -= n.waitingBytes;
     n.waitingBytes = 0;
     for (const frame of waiting) this.#host.undeliverable(frame);
   }
 
-  #enqueue(n: Neighbor, frame: TxFrame): number {
+  #enqueue(n: Neighbor, frame: TxFrame): void {
     //= rfc1122#2.3.2.2
     // The link layer SHOULD save (rather than discard) at least one (the latest) packet of each set of packets destined to
     // the same unresolved IP address, and transmit the saved packet when the address has been resolved.
     const size = frame.size;
     if (size > limits.WAITING_BYTES || this.#waitingBytes + size > limits.WAITING_BYTES_TOTAL) {
+      // Lost, as on Linux. "Try again" would make all others wait who send by this interface, until a stranger's neighbours fail.
       this.#stats.queueDropped++;
-      return EAGAIN;
+      return;
     }
     while (n.waiting.length >= limits.WAITING_FRAMES || n.waitingBytes + size > limits.WAITING_BYTES) {
       this.#uncount(n, n.waiting.shift()!);
@@ -305,7 +294,6 @@ export class NeighborTable {
     n.waitingBytes += size;
     this.#waitingBytes += size;
     this.#stats.queued++;
-    return OK;
   }
 
   #uncount(n: Neighbor, frame: TxFrame): void {

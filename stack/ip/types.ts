@@ -77,7 +77,7 @@ export interface Path {
 export interface PacketError {
   /** Negative code of `stack/codes.ts`, for example `ECONNREFUSED` for a port unreachable. */
   code: number;
-  /** RFC 1122 4.2.3.9: hard errors may end a connection attempt, soft ones are only remembered. */
+  /** RFC 1122 4.2.3.9: hard errors may end a connection attempt, soft ones are only remembered. Our own neighbour's failure is hard. */
   hard: boolean;
   /** New path MTU for `EMSGSIZE`, else 0. */
   mtu: number;
@@ -132,7 +132,8 @@ export interface IpLayer {
    * Sends the transport header and payload in `tx` (offset at the transport header). Puts the IP and link headers in
    * front; waits for the neighbour's address by copying into a bounded queue. Fragments if it is larger than the path
    * MTU, `dontFragment` is off, and no `segmentSize` is set.
-   * Returns 0 or a negative code: `EAGAIN` device full, `EHOSTUNREACH` neighbour does not answer, `EMSGSIZE`, `ENETDOWN`, `ENODEV`.
+   * Returns 0 or a negative code: `EAGAIN` device full, `EMSGSIZE`, `ENETDOWN`, `ENODEV`, `ENOBUFS` no room for another neighbour.
+   * That a neighbour doesn't answer is told later, by `Transport.error` with `EHOSTUNREACH`.
    */
   send(path: Path, proto: number, tx: TxFrame, options: SendOptions): number;
   /** Answers `packet` with an ICMP error, subject to rate limits and to the rules of RFC 1122 3.2.2. */

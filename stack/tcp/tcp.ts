@@ -360,13 +360,15 @@ export class Tcp implements TcpLayer, Transport {
     return this.table;
   }
 
-  shutdown(code: number, reset: boolean): void {
-    for (const listener of this.listeners.all()) listener.close();
+  shutdown(code: number, reset: boolean, localKey: number = ANY): void {
+    const meant = (key: number) => localKey === ANY || key === localKey;
+    for (const listener of this.listeners.all()) if (meant(listener.localKey)) listener.close();
     for (const tcb of this.table) {
+      if (!meant(tcb.localKey)) continue;
       if (reset) this.abort(tcb, code === OK ? ECONNABORTED : code);
       else this.fail(tcb, code);
     }
-    this.#dirty.length = 0;
+    if (localKey === ANY) this.#dirty.length = 0;
   }
 
   #at(now: number): void {

@@ -392,6 +392,9 @@ export interface TcpLayer {
   advance(now: number): void;
   /** Every connection, for `ss`. */
   sockets(): Iterable<TcpSocket>;
-  /** Ends everything at once with `code` as the pending error; resets are sent when `reset` is set. */
-  shutdown(code: number, reset: boolean): void;
+  /**
+   * Ends everything at once, or what is bound to an address of ours, with `code` as the pending error; resets are sent when `reset`
+   * is set.
+   */
+  shutdown(code: number, reset: boolean, localKey?: number): void;
 }

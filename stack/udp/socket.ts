@@ -123,7 +123,8 @@ export class Socket implements UdpSocket, PortHolder<Socket> {
     const code = this.#transmit(bytes, offset, length, key, port);
     if (code < 0) {
       this.#udp.statistics.sendErrors++;
-      return code;
+      // Lost on the way out, as a datagram may be anywhere: a stranger who fills the neighbour table must not end an echo loop. So Linux.
+      return code === ENOBUFS ? length : code;
     }
     this.#udp.statistics.sent++;
     this.statistics.sent++;

@@ -56,7 +56,10 @@ export interface UdpSocket {
   readonly nextLength: number;
   /** Copies the next datagram out (cut to `length`), fills `source`. Bytes copied, `EAGAIN`, or the pending error (then cleared). */
   receive(into: Uint8Array, offset: number, length: number, source: UdpSource): number;
-  /** Sends one datagram; `remoteKey` 0 = the connected peer. Bytes sent, or a negative code. */
+  /**
+   * Sends one datagram; `remoteKey` 0 = the connected peer. Bytes sent, or a negative code. That the next hop doesn't answer is the
+   * pending error of a connected socket later, and no error of others.
+   */
   send(bytes: Uint8Array, offset: number, length: number, remoteKey: number, remotePort: number): number;
   connect(remoteKey: number, remotePort: number): number;
   /** The pending error (then cleared), or 0. */
@@ -83,7 +86,7 @@ export interface UdpStatistics {
   badLength: number;
   /** Dropped: the socket's buffer was full. */
   receiveBufferFull: number;
-  /** Datagrams that could not be sent. */
+  /** Datagrams that could not be sent, those lost for want of room included. */
   sendErrors: number;
 }
 
@@ -104,6 +107,6 @@ export interface UdpLayer {
   intercept:
     | ((packet: Packet, sourcePort: number, destinationPort: number, found: UdpSocket | null) => UdpSocket | null | undefined)
     | null;
-  /** Ends everything with `code` as the pending error. */
-  shutdown(code: number): void;
+  /** Ends everything, or what is bound to an address of ours, with `code` as the pending error. */
+  shutdown(code: number, localKey?: number): void;
 }

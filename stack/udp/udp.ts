@@ -78,10 +78,10 @@ export class Udp implements UdpLayer, Transport {
     yield* this.#sockets;
   }
 
-  shutdown(code: number): void {
+  shutdown(code: number, localKey: number = ANY): void {
     if (this.#ended !== 0) return;
-    this.#ended = code;
-    for (const socket of [...this.#sockets]) socket.end(code);
+    if (localKey === ANY) this.#ended = code;
+    for (const socket of [...this.#sockets]) if (localKey === ANY || socket.localKey === localKey) socket.end(code);
   }
 
   /** Takes note of a socket's event; the shell finds it in {@link Udp.ready}. */
