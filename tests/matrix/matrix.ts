@@ -7,7 +7,19 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { allCells, type Cell, compared, type Condition, CONDITIONS, indexOf, LOSSES, RTTS, SENDERS, WINDOWS } from "./cells.ts";
+import {
+  allCells,
+  type Cell,
+  compared,
+  type Condition,
+  CONDITIONS,
+  indexOf,
+  LOSSES,
+  RTTS,
+  SEEDS,
+  SENDERS,
+  WINDOWS,
+} from "./cells.ts";
 
 const WORKERS = 2;
 const TABLE = new URL("matrix.json", import.meta.url);
@@ -71,13 +83,14 @@ export function render(rates: readonly number[]): string {
       }
     }
   }
-  const from = indexOf({ condition: "plain", window: 1, rtt: 2, loss: 0 });
-  lines.push("", "beside smoltcp, 32 KiB and 100 ms (the window's ceiling is 327,680)");
+  lines.push("", `beside smoltcp, 32 KiB and 100 ms (the window's ceiling is 327,680), ${SEEDS} transfers one after another`);
   row(["", ...head]);
   row(["smoltcp", ...SMOLTCP.map((rate) => rate ?? "-")]);
   Object.keys(SENDERS).forEach((sender, i) => {
-    const at = i === 0 ? from : allCells().length + (i - 1) * LOSSES.length;
-    const ours = rates.slice(at, at + LOSSES.length);
+    const ours = LOSSES.map((_, loss) => {
+      const at = allCells().length + (i * LOSSES.length + loss) * SEEDS;
+      return Math.round(SEEDS / rates.slice(at, at + SEEDS).reduce((seconds, rate) => seconds + 1 / rate, 0));
+    });
     row([sender, ...ours]);
     row(["ratio", ...SMOLTCP.map((rate, loss) => rate === null ? "-" : (ours[loss] / rate).toFixed(2))]);
   });
