@@ -21,12 +21,17 @@ const F_SETFL = 4;
 const F_GETFL = 3;
 const O_NONBLOCK = 0x800;
 
-/** A mapping. Whoever made views of its bytes must have forgotten them before {@link unmap}: touching one later ends the process. */
+/**
+ * A mapping. {@link unmap} ends every view of its bytes with it: one that somebody still holds has length 0 from then on, and
+ * throws where it is a DataView. The kernel must have been told to forget the memory by then.
+ */
 export class Mapping implements Disposable {
   #pointer: Deno.PointerObject | null;
+  readonly #size: number;
 
   private constructor(pointer: Deno.PointerObject, readonly bytes: Uint8Array<ArrayBuffer>) {
     this.#pointer = pointer;
+    this.#size = bytes.length;
   }
 
   /**
@@ -60,8 +65,11 @@ export class Mapping implements Disposable {
   /** Gives the memory back. A second call does nothing. */
   unmap(): void {
     if (this.#pointer === null) return;
-    libc().munmap(this.#pointer, BigInt(this.bytes.length));
+    const pointer = this.#pointer;
     this.#pointer = null;
+    // Detached first: a view that a fault of ours left behind would end the process with the next access.
+    this.bytes.buffer.transfer(0);
+    libc().munmap(pointer, BigInt(this.#size));
   }
 
   /** {@link unmap}. */
