@@ -153,6 +153,8 @@ export class NetDriver implements Device, Disposable {
     if ((bits & c.INTERRUPT_CONFIG) !== 0) this.#reconfigure();
     const broken = this.#state.control?.settle() ?? null;
     if (broken !== null) this.#fail(broken);
+    // What was told of a fault may have ended all this.
+    if (this.#closed || this.fault !== null) return;
     if (this.#starved) {
       this.#starved = false;
       this.#state.txQueue.wantInterrupts(false);
@@ -286,10 +288,10 @@ export class NetDriver implements Device, Disposable {
     if (!header.putTxHeader(this.#txHeader.view, 0, frame, header.ethernetIpOffset(frame))) return EINVAL;
     // Without HOST_ECN the mark may not be set: CWR is then in every segment, which tells a receiver nothing false.
     if (!hostEcn) this.#txHeader.bytes[1] &= ~header.VIRTIO_NET_HDR_GSO_ECN;
-    if (!tx.fits(size) && !(this.#reclaim() && tx.fits(size))) return this.#full();
+    if (!tx.fits(size) && !(this.#reclaim() > 0 && tx.fits(size))) return this.#full();
     tx.build(this.#txHeader.bytes, frame);
     let id = txQueue.add(tx.addresses, tx.lengths, tx.count, tx.count);
-    if (id < 0 && this.#reclaim()) id = txQueue.add(tx.addresses, tx.lengths, tx.count, tx.count);
+    if (id < 0 && this.#reclaim() > 0) id = txQueue.add(tx.addresses, tx.lengths, tx.count, tx.count);
     if (id < 0) {
       tx.drop();
       return this.#full();
@@ -301,25 +303,22 @@ export class NetDriver implements Device, Disposable {
     return 0;
   }
 
-  /** Takes back what the device is done with. True if there was something. */
-  #reclaim(): boolean {
+  /** Takes back what the device is done with: how many, or a negative code when the queue is broken. */
+  #reclaim(): number {
     const { tx, txQueue } = this.#state;
-    let some = false;
-    for (;;) {
+    for (let count = 0;; count++) {
       const id = txQueue.collect();
-      if (id < 0) {
-        if (id === -2) this.#fail(txQueue.broken ?? "the transmit queue is broken");
-        return some;
-      }
+      if (id === -2) return this.#fail(txQueue.broken ?? "the transmit queue is broken");
+      if (id < 0) return count;
       tx.release(id);
-      some = true;
     }
   }
 
   #full(): number {
+    const condition = this.#condition();
+    if (condition < 0) return condition;
     this.#counters.txFull++;
     this.#starved = true;
-    if (this.fault !== null) return EIO;
     // The device may have used some meanwhile, without an interrupt.
     if (this.#state.txQueue.wantInterrupts(true)) this.#wake?.();
     return EAGAIN;
@@ -343,7 +342,10 @@ export class NetDriver implements Device, Disposable {
       throw new Deno.errors.BadResource(`device "${this.name}": ${this.fault ?? "closed"}`);
     }
     const length = this.#next();
-    if (length === RX_BROKEN) this.#fail(this.#state.rxQueue.broken ?? "the receive queue is broken");
+    if (length === RX_BROKEN) {
+      this.#fail(this.#state.rxQueue.broken ?? "the receive queue is broken");
+      return 0;
+    }
     this.#returnBuffers();
     if (length <= 0) return 0;
     if (into.length < length) {

@@ -148,12 +148,19 @@ export class VhostUserPort implements Device, Disposable {
   }
 
   async #begin(socket: UnixSocket): Promise<void> {
-    const transport: VhostTransport = new VhostTransport(
-      socket,
-      () => this.#driver?.interrupt(),
-      (reason) => this.#lose(transport, reason),
-      this.#hold,
-    );
+    let transport: VhostTransport;
+    try {
+      transport = new VhostTransport(
+        socket,
+        () => this.#driver?.interrupt(),
+        (reason) => this.#lose(transport, reason),
+        this.#hold,
+      );
+    } catch (error) {
+      // No memory or no descriptors, now: there may be some later.
+      this.fault = (error as Error).message;
+      return this.#again();
+    }
     this.#transport = transport;
     try {
       await transport.begin();
@@ -185,6 +192,8 @@ export class VhostUserPort implements Device, Disposable {
       driver.close();
       throw new RangeError("this back end can do less than the one before");
     }
+    // It has gone meanwhile, and its end is told in a moment.
+    if (transport.broken !== null) return driver.close();
     this.#capabilities ??= can;
     this.#sessions++;
     this.fault = null;

@@ -70,7 +70,7 @@ export interface VhostMessage {
 /** Told of what comes over a channel. */
 export interface ChannelHandler {
   message(message: VhostMessage): void;
-  /** The other side has gone (null), or broke the protocol. Called once, and not after `close`. */
+  /** The other side has gone (null), or broke the protocol. Called once, never from inside `send`, and not after `close`. */
   ended(reason: string | null): void;
 }
 
@@ -84,6 +84,7 @@ export class VhostChannel {
   readonly #payload = new DataView(this.#bytes.buffer, HEADER);
   #descriptors: number[] = [];
   #have = 0;
+  #broken: string | null = null;
   #closed = false;
 
   constructor(socket: UnixSocket, handler: ChannelHandler, hold: Hold) {
@@ -94,7 +95,7 @@ export class VhostChannel {
   }
 
   #ready(): void {
-    while (!this.#closed) {
+    while (!this.#closed && this.#broken === null) {
       const need = this.#have < HEADER ? HEADER : HEADER + this.#view.getUint32(8, true);
       const n = this.#socket.receive(this.#bytes, this.#have, need - this.#have, this.#descriptors);
       if (again(n)) return this.#waker.arm();
@@ -127,16 +128,31 @@ export class VhostChannel {
     closeAll(descriptors);
   }
 
-  /** Sends a message. A peer that takes none any more has broken the protocol. */
+  /** Why nothing is sent any more, or null. The handler is told, or will be in a moment. */
+  get broken(): string | null {
+    return this.#broken;
+  }
+
+  /** Sends a message. A peer that takes none any more has broken the protocol: see {@link fail}. */
   send(request: number, payload: Uint8Array, descriptors: readonly number[] = [], reply = false, needReply = false): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#broken !== null) return;
     const bytes = new Uint8Array(HEADER + payload.length);
     const view = new DataView(bytes.buffer);
     view.setUint32(0, request, true);
     view.setUint32(4, VERSION | (reply ? FLAG_REPLY : 0) | (needReply ? FLAG_NEED_REPLY : 0), true);
     view.setUint32(8, payload.length, true);
     bytes.set(payload, HEADER);
-    if (this.#socket.send(bytes, descriptors) !== bytes.length) this.#end("the other side reads no messages");
+    if (this.#socket.send(bytes, descriptors) !== bytes.length) this.fail("the other side reads no messages");
+  }
+
+  /**
+   * Gives the connection up, in a moment: whoever sends may be in the midst of memory that the end of the connection takes away.
+   * Nothing is sent from now on.
+   */
+  fail(reason: string): void {
+    if (this.#closed || this.#broken !== null) return;
+    this.#broken = reason;
+    queueMicrotask(() => this.#end(reason));
   }
 
   #end(reason: string | null): void {

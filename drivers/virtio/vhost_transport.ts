@@ -66,11 +66,13 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
       socket.close();
       throw error;
     }
+    let mapping: Mapping | null = null;
     try {
-      this.#mapping = Mapping.map(this.#shared.fd, SHARED_BYTES);
-      this.memory = SharedMemory.of(this.#mapping.bytes, BASE);
+      this.#mapping = mapping = Mapping.map(this.#shared.fd, SHARED_BYTES);
+      this.memory = SharedMemory.of(mapping.bytes, BASE);
       this.#channel = new p.VhostChannel(socket, this, hold);
     } catch (error) {
+      mapping?.unmap();
       this.#shared.close();
       socket.close();
       throw error;
@@ -100,15 +102,15 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
     // Where a ring stood when it was stopped is nobody's business any more.
     if (message.request === p.GET_VRING_BASE) return;
     if (answer === null || !message.reply || message.request !== answer.request || message.size < 8) {
-      return this.#broke(`an unexpected message ${message.request}`);
+      return this.#channel.fail(`an unexpected message ${message.request}`);
     }
     this.#answer = null;
     answer.done.resolve(message.payload.getBigUint64(0, true));
   }
 
-  #broke(reason: string): void {
-    this.close();
-    this.ended(reason);
+  /** Why the back end can't be reached any more, or null: known before its end is told. */
+  get broken(): string | null {
+    return this.#channel.broken;
   }
 
   ended(reason: string | null): void {
@@ -122,9 +124,10 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
   }
 
   set status(value: number) {
+    const news = value & ~this.#status;
     this.#status = value & 0xff;
     if (value === 0) { for (const index of [0, 1]) this.#stop(index); }
-    else if ((value & c.STATUS_DRIVER_OK) !== 0 && (this.#offered & FEATURES.VHOST_PROTOCOL) !== 0n) {
+    else if ((news & c.STATUS_DRIVER_OK) !== 0 && (this.#offered & FEATURES.VHOST_PROTOCOL) !== 0n) {
       this.#rings.forEach((one, index) => {
         if (one !== null) this.#channel.send(p.SET_VRING_ENABLE, p.vringState(index, 1));
       });
