@@ -120,33 +120,45 @@ export class VhostUserDevice extends RingDevice implements Disposable {
     if (this.closed) return;
     this.#waker!.arm();
     if (typeof socket === "number") return;
-    if (this.#session === null) return this.#begin(socket);
-    // Two machines on one set of rings would be chaos.
-    this.#refused++;
-    socket.close();
+    this.#begin(socket);
   }
 
   readonly #connect = (): void => {
     this.#retry = null;
-    if (this.closed) return;
+    if (this.closed || this.#session !== null) return;
     try {
       this.#begin(UnixSocket.connect(this.#options.path));
     } catch (error) {
       if (!(error instanceof Error) || !("code" in error)) throw error;
-      this.#again();
     }
+    if (this.#session === null) this.#again();
   };
 
   #again(): void {
-    this.#retry = this.#hold.withTimer(setTimeout(this.#connect, RETRY_MS));
+    if (this.#options.connect !== true || this.closed) return;
+    this.#retry ??= this.#hold.withTimer(setTimeout(this.#connect, RETRY_MS));
   }
 
   #begin(socket: UnixSocket): void {
-    this.#sessions++;
-    this.fault = null;
+    if (this.#session !== null) {
+      // Two machines on one set of rings would be chaos.
+      this.#refused++;
+      socket.close();
+      return;
+    }
     // What the last front end has agreed on says nothing of this one.
     this.agree(0n);
-    this.#session = new VhostSession(socket, this.#owner);
+    try {
+      this.#session = new VhostSession(socket, this.#owner);
+    } catch (error) {
+      // No descriptors, now: there may be some later.
+      socket.close();
+      this.fault = (error as Error).message;
+      this.#refused++;
+      return;
+    }
+    this.#sessions++;
+    this.fault = null;
   }
 
   #ended(reason: string | null): void {
@@ -155,7 +167,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
       this.fault = reason;
       this.counters.faults++;
     }
-    if (this.#options.connect === true && !this.closed) this.#again();
+    this.#again();
   }
 
   #ringChanged(index: number, queue: DeviceQueue | null): void {
@@ -216,7 +228,7 @@ export class VhostUserDevice extends RingDevice implements Disposable {
     return {
       ...super.statistics(),
       sessions: this.#sessions,
-      /** Front ends that came while another one was there. */
+      /** Front ends that came while another one was there, or while there were no descriptors for one more. */
       sessionsRefused: this.#refused,
       /** Memory regions that their owner could shorten. */
       unsealedRegions: this.#session?.unsealed ?? 0,

@@ -31,6 +31,7 @@ export interface SessionOwner {
   agreed(features: bigint): void;
   ringChanged(index: number, queue: DeviceQueue | null): void;
   ringKicked(index: number): void;
+  /** Called once, and not after `close`. */
   ended(reason: string | null): void;
 }
 
@@ -72,6 +73,7 @@ export class VhostSession implements p.ChannelHandler {
   #features = 0n;
   #protocol = 0n;
   #status = 0;
+  #closed = false;
 
   constructor(socket: UnixSocket, owner: SessionOwner) {
     this.#owner = owner;
@@ -115,10 +117,7 @@ export class VhostSession implements p.ChannelHandler {
     // Without a way to say no, the connection is all there is to end.
     const canAnswer = message.needReply && (this.#protocol & p.PROTOCOL_F_REPLY_ACK) !== 0n;
     if (!answered && canAnswer) this.#channel.send(message.request, p.words(failed === null ? 0n : 1n), [], true);
-    if (failed !== null) {
-      this.close();
-      this.#owner.ended(failed);
-    }
+    if (failed !== null) this.ended(failed);
   }
 
   /** True if it has answered by itself. */
@@ -357,12 +356,15 @@ export class VhostSession implements p.ChannelHandler {
   }
 
   ended(reason: string | null): void {
+    if (this.#closed) return;
     this.close();
     this.#owner.ended(reason);
   }
 
-  /** Ends it: rings first, then the memory that they lie in. */
+  /** Ends it: rings first, then the memory that they lie in. A second call does nothing. */
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#channel.close();
     this.#stopAll();
     for (const vring of this.#vrings) vring.close();

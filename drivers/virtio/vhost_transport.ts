@@ -90,6 +90,8 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
   }
 
   #ask(request: number): Promise<bigint> {
+    // It may have gone behind its last answer: nobody would end the wait.
+    if (this.#closed) return Promise.reject(new Deno.errors.ConnectionReset("the back end has gone"));
     const done = Promise.withResolvers<bigint>();
     this.#answer = { request, done };
     const timer = setTimeout(() => done.reject(new Deno.errors.TimedOut("the back end doesn't answer")), ANSWER_MS);
