@@ -52,6 +52,8 @@ const FLAG_NEED_REPLY = 8;
 export const HEADER = 12;
 /** Most bytes of a payload; the largest that is defined has 8 regions of 32 bytes. */
 export const PAYLOAD_MAX = 1024;
+/** Reads in a row, two a message: a peer that never stops talking isn't all there is in an event loop. */
+const RECEIVES_MAX = 128;
 /** Descriptor of a vring message: index in the low byte, and whether there is none. */
 export const VRING_INDEX = 0xff;
 export const VRING_NO_FD = 0x100;
@@ -95,7 +97,8 @@ export class VhostChannel {
   }
 
   #ready(): void {
-    while (!this.#closed && this.#broken === null) {
+    for (let calls = 0; !this.#closed && this.#broken === null; calls++) {
+      if (calls === RECEIVES_MAX) return this.#waker.arm();
       const need = this.#have < HEADER ? HEADER : HEADER + this.#view.getUint32(8, true);
       const n = this.#socket.receive(this.#bytes, this.#have, need - this.#have, this.#descriptors);
       if (again(n)) return this.#waker.arm();

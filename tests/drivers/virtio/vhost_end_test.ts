@@ -1,5 +1,7 @@
 /** How a connection of a vhost-user back end ends, and what is left of it: nothing, and never more than one. */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { Hold } from "../../../ffi/hold.ts";
+import { wakersIdle } from "../../../ffi/poll.ts";
 import { UnixListener, UnixSocket } from "../../../ffi/unix_socket.ts";
 import { VhostUserDevice } from "../../../drivers/virtio/vhost_back_end.ts";
 import * as p from "../../../drivers/virtio/vhost_protocol.ts";
@@ -13,6 +15,46 @@ function messageOf(request: number, payload: Uint8Array, flags: number): Uint8Ar
   bytes.set(payload, p.HEADER);
   return bytes;
 }
+
+/** Two ends of a connection, by way of a socket that is gone again. */
+function connectedPair(): [UnixSocket, UnixSocket] {
+  const folder = Deno.makeTempDirSync({ prefix: "tapioca_end_" });
+  const listener = UnixListener.listen(`${folder}/socket`);
+  const one = UnixSocket.connect(listener.path);
+  const other = listener.accept();
+  assert(other instanceof UnixSocket);
+  listener.close();
+  Deno.removeSync(folder);
+  return [one, other];
+}
+
+Deno.test("vhost-user: a peer that never stops talking doesn't stop the event loop", async () => {
+  const [mine, theirs] = connectedPair();
+  const done = Promise.withResolvers<void>();
+  let messages = 0;
+  const handler = { message: () => void messages++, ended: () => done.resolve() };
+  const channel = new p.VhostChannel(mine, handler, new Hold());
+  // As many as the socket takes, then the end.
+  const many = new Uint8Array(p.HEADER * 1000);
+  for (let i = 0; i < 1000; i++) many.set(messageOf(p.SET_OWNER, new Uint8Array(), 1), p.HEADER * i);
+  let sent = 0;
+  for (let n = theirs.send(many); n > 0; n = theirs.send(many.subarray(sent % p.HEADER))) sent += n;
+  assert(sent >= 5000 * p.HEADER, `${sent} bytes`);
+  const turns: number[] = [];
+  let turn = setImmediate(function next() {
+    turns.push(messages);
+    turn = setImmediate(next);
+  });
+  theirs.close();
+  await done.promise;
+  clearImmediate(turn);
+  channel.close();
+  await wakersIdle();
+  assertEquals(messages, Math.floor(sent / p.HEADER));
+  // Other things have had their turns all the while.
+  const between = new Set(turns.filter((count) => count > 0 && count < messages));
+  assert(between.size >= 3, `${[...between]} of ${messages}`);
+});
 
 Deno.test("vhost-user: a connection ends once, whatever ends it, and one that is tried again is one", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "tapioca_end_" });
@@ -41,5 +83,6 @@ Deno.test("vhost-user: a connection ends once, whatever ends it, and one that is
     device.close();
     listener.close();
     Deno.removeSync(folder);
+    await wakersIdle();
   }
 });
