@@ -161,13 +161,11 @@ export class VhostSession implements p.ChannelHandler {
         return this.#setDescriptor(message);
       case p.SET_STATUS:
         this.#status = Number(this.#word(message) & 0xffn);
-        if (this.#status === 0) this.#stopAll();
+        if (this.#status === 0) this.#reset();
         return false;
       case p.RESET_OWNER:
       case p.RESET_DEVICE:
-        this.#stopAll();
-        for (const vring of this.#vrings) vring.enabled = false;
-        this.#status = 0;
+        this.#reset();
         return false;
       case p.SET_OWNER:
       case p.SEND_RARP:
@@ -338,6 +336,16 @@ export class VhostSession implements p.ChannelHandler {
 
   #stopAll(): void {
     for (let i = 0; i < this.#vrings.length; i++) this.#stop(i);
+  }
+
+  /** As broke(): where the old driver had its rings is the new one's memory for anything, until it brings kick descriptors. */
+  #reset(): void {
+    this.#stopAll();
+    for (const vring of this.#vrings) {
+      vring.enabled = false;
+      vring.unkick();
+    }
+    this.#status = 0;
   }
 
   #startAll(): false {

@@ -1,8 +1,10 @@
 /** vhost-user front ends that break the rules: the back end says why, keeps nothing of theirs, and takes the next one. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ring } from "../../../ffi/eventfd.ts";
+import { wakersIdle } from "../../../ffi/poll.ts";
 import { UnixListener, UnixSocket } from "../../../ffi/unix_socket.ts";
 import type { FrameMemory } from "../../../stack/device.ts";
+import { FEATURES } from "../../../drivers/virtio/features.ts";
 import * as p from "../../../drivers/virtio/vhost_protocol.ts";
 import { numbers } from "./ring_rig.ts";
 import { GUEST, MEMORY, openDescriptors, ringAt, settle, USER, VhostPeer } from "./vhost_peer.ts";
@@ -35,6 +37,35 @@ Deno.test("vhost-user: a broken ring stays broken, whatever is said next, until 
   assertEquals(device.running, true);
   assertEquals(device.receive(SINK, 10), 0);
 });
+
+for (
+  const [request, name] of [[p.SET_STATUS, "SET_STATUS 0"], [p.RESET_OWNER, "RESET_OWNER"], [p.RESET_DEVICE, "RESET_DEVICE"]]
+) {
+  Deno.test(`vhost-user: after ${name} no ring runs at its old place, until it is started anew`, async () => {
+    {
+      using peer = new VhostPeer();
+      const { device } = peer;
+      await peer.begin();
+      await peer.ring(0);
+      await peer.ring(1);
+      assertEquals(device.running, true);
+      assertEquals(await peer.ask(request as number, p.words(0n)), 0n);
+      assertEquals(device.running, false);
+      // Each of these used to look for rings that could start; their driver has forgotten them.
+      const features = FEATURES.VERSION_1 | FEATURES.VHOST_PROTOCOL;
+      assertEquals(await peer.ask(p.SET_FEATURES, p.words(features | FEATURES.NET_MRG_RXBUF)), 0n);
+      assertEquals(await peer.ask(p.SET_VRING_ENABLE, p.vringState(0, 1)), 0n);
+      assertEquals(await peer.ask(p.SET_VRING_ENABLE, p.vringState(1, 1)), 0n);
+      const table = p.words(1n, BigInt(GUEST), BigInt(MEMORY), BigInt(USER), 0n);
+      assertEquals(await peer.ask(p.SET_MEM_TABLE, table, [peer.memory.fd]), 0n);
+      assertEquals([device.running, device.connected], [false, true]);
+      await peer.ring(0);
+      await peer.ring(1);
+      assertEquals(device.running, true);
+    }
+    await wakersIdle();
+  });
+}
 
 Deno.test("vhost-user: descriptors that nobody asked for are limited, and closed", async () => {
   using peer = new VhostPeer();
