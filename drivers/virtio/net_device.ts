@@ -71,8 +71,7 @@ export class VirtioNetDevice extends RingDevice implements Disposable {
       filter: this.#filter,
       pairs: checked.pairs,
       usePairs: (pairs) => this.setPairs(pairs),
-      useOffloads: (bits) =>
-        this.setGuestOffloads((bits & FEATURES.NET_GUEST_CSUM) !== 0n, (bits & FEATURES.NET_GUEST_TSO4) !== 0n),
+      useOffloads: (bits) => this.setGuestOffloads(bits),
       useMac: (mac) => this.#config.bytes.set(mac),
       announced: () => this.#setLink(0, c.LINK_ANNOUNCE, false),
     });

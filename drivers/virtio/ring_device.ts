@@ -88,8 +88,7 @@ export abstract class RingDevice implements Device {
     // virtio 1.2, 5.1.6.1: a legacy driver's header has no num_buffers, but for mergeable buffers.
     this.#headerSize = has(FEATURES.VERSION_1 | FEATURES.NET_MRG_RXBUF) ? HEADER_SIZE : header.VIRTIO_HEADER_SIZE;
     this.#mergeable = has(FEATURES.NET_MRG_RXBUF);
-    this.setGuestOffloads(has(FEATURES.NET_GUEST_CSUM), has(FEATURES.NET_GUEST_TSO4));
-    this.#guestEcn = has(FEATURES.NET_GUEST_ECN);
+    this.setGuestOffloads(features);
     this.#hostChecksum = has(FEATURES.NET_CSUM);
     this.#hostKinds = hostSegmentKinds(features);
   }
@@ -99,10 +98,11 @@ export abstract class RingDevice implements Device {
     return this.#features;
   }
 
-  /** What the guest takes: frames without checksum, and those of several segments. */
-  protected setGuestOffloads(checksum: boolean, segments: boolean): void {
-    this.#guestChecksum = checksum;
-    this.#guestSegments = checksum && segments;
+  /** What the guest takes, of NET_GUEST_CSUM, TSO4 and ECN: no checksums, several segments, and those marked for congestion. */
+  protected setGuestOffloads(bits: bigint): void {
+    this.#guestChecksum = (bits & FEATURES.NET_GUEST_CSUM) !== 0n;
+    this.#guestSegments = this.#guestChecksum && (bits & FEATURES.NET_GUEST_TSO4) !== 0n;
+    this.#guestEcn = (bits & FEATURES.NET_GUEST_ECN) !== 0n;
   }
 
   /** Puts a queue in place, or takes it away: even ones carry frames to the guest, odd ones from it. */

@@ -5,7 +5,7 @@ import { FILTER_MACS_MAX } from "../../../drivers/virtio/receive_filter.ts";
 import { RX_CHECKSUM_PARTIAL, type TxFrame } from "../../../mod.ts";
 import { Keep, segment } from "../frames.ts";
 import { bits, machine } from "./machine.ts";
-import { BUFFERS, GUEST_BASE, NEXT, RawGuest, WRITE } from "./raw_guest.ts";
+import { BUFFERS, DEVICE_PART, GUEST_BASE, NEXT, RawGuest, WRITE } from "./raw_guest.ts";
 
 const PLAIN = bits("VERSION_1", "NET_MAC");
 const CONTROL = 2;
@@ -114,6 +114,43 @@ Deno.test("D2.15 control queue: guest offloads are turned off and on", async () 
   for (const data of [[128, 0, 0, 0, 0, 0, 0, 0], [2, 1, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0, 0], [2]]) {
     assertEquals(await command(control.CONTROL_GUEST_OFFLOADS, 0, ...data), false);
   }
+});
+
+Deno.test("D2.15 control queue: with ECN turned off a guest gets no segment that is marked for congestion", () => {
+  using guest = new RawGuest();
+  const offloads = bits("NET_GUEST_CSUM", "NET_GUEST_TSO4", "NET_GUEST_ECN");
+  guest.start(PLAIN | offloads | bits("NET_CTRL_VQ", "NET_CTRL_GUEST_OFFLOADS"), 8, 3);
+  const at = BUFFERS - GUEST_BASE;
+  const set = (bitsOn: bigint) => {
+    guest.view.setUint16(at, control.CONTROL_GUEST_OFFLOADS, true);
+    guest.view.setBigUint64(at + 2, bitsOn, true);
+    guest.descriptor(CONTROL, 0, BUFFERS, 10, NEXT, 1);
+    guest.descriptor(CONTROL, 1, BUFFERS + 64, 1, WRITE);
+    guest.offer(CONTROL);
+    assertEquals(guest.view.getUint8(at + 64), control.CONTROL_OK);
+  };
+  /** A segment with CWR: its gso_type, and how many frames it became. */
+  const sent = () => {
+    const used = guest.used(0);
+    for (let i = 0; i < 4; i++) {
+      guest.descriptor(0, i, BUFFERS + 0x1000 * (i + 1), 0x1000, WRITE);
+      guest.offer(0, i);
+    }
+    const frame = packet(6, 3000, true);
+    frame.segmentSize = 1000;
+    frame.segmentHeaderLength = 54;
+    frame.memory.bytes[frame.offset + 47] |= 0x80;
+    assertEquals(guest.device.transmit(frame), 0);
+    guest.device.flush();
+    const chain = guest.view.getUint32(DEVICE_PART + 4 + 8 * (used % 8), true);
+    return [guest.view.getUint8(at + 0x1000 * (chain + 1) + 1), guest.used(0) - used];
+  };
+  assertEquals(sent(), [0x81, 1]);
+  set(offloads & ~bits("NET_GUEST_ECN"));
+  assertEquals(sent(), [0, 3]);
+  set(offloads);
+  assertEquals(sent(), [0x81, 1]);
+  assertEquals(guest.device.fault, null);
 });
 
 Deno.test("D2.15 control queue: one command at a time; and none where it wasn't agreed on", async () => {
