@@ -18,6 +18,9 @@ const BURST = 256;
 export class Net implements FrameDevice, Disposable {
   readonly #options: NetDriverOptions;
   #driver: NetDriver | null = null;
+  #opened = false;
+  /** What the device's news is for: nothing while frames aren't moved. */
+  #wake: () => void = () => {};
   #stop: (() => void) | null = null;
 
   /** Takes the transport, shared memory, and what differs from the defaults; nothing is touched before {@link init}. */
@@ -74,7 +77,11 @@ export class Net implements FrameDevice, Disposable {
     return this.driver.tx(frame);
   }
 
-  /** Moves frames between the device and a card until {@link stop}. */
+  /**
+   * Moves frames between the device and a card until {@link stop}; then it may be started again, with this card or another one.
+   *
+   * @throws {Deno.errors.Busy} while it moves them already
+   */
   start(nic: Nic): void {
     const { driver } = this;
     if (this.#stop !== null) throw new Deno.errors.Busy("the device has been started already");
@@ -105,23 +112,26 @@ export class Net implements FrameDevice, Disposable {
       scheduled = true;
       setImmediate(turn);
     };
-    driver.open(schedule);
-    nic.onTransmit = schedule;
+    if (!this.#opened) driver.open(() => this.#wake());
+    this.#opened = true;
+    this.#wake = nic.onTransmit = schedule;
     this.#stop = () => {
       stopped = true;
-      nic.onTransmit = () => {};
+      this.#wake = nic.onTransmit = () => {};
     };
     schedule();
   }
 
-  /** Ends {@link start}. */
+  /** Ends {@link start}. A frame of the card's that waited for room is lost, as on a wire. */
   stop(): void {
     this.#stop?.();
+    this.#stop = null;
   }
 
   /** Stops, resets the device and gives it up. */
   [Symbol.dispose](): void {
     this.stop();
+    this.#opened = false;
     this.#driver?.close();
   }
 }

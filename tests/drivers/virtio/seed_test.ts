@@ -72,6 +72,30 @@ async function withInterface(test: (iface: Interface, other: NetStack) => Promis
   await test(iface, other);
 }
 
+Deno.test("D2.12 Net: what was stopped is started again, with the same card and with another one", async () => {
+  const memory = SharedMemory.of(new Uint8Array(16 << 20), 0x1000_0000);
+  const device = new VirtioNetDevice(memory);
+  const registers = new MmioDevice(device, { interrupt: (up) => up && net.interrupt() });
+  using net = new Net({ transport: new MmioTransport(registers), memory, area: { address: 0x1000_0000, length: 16 << 20 } });
+  net.init();
+  await using other = new NetStack(device, { address: "10.0.0.2/24" });
+  const cards = ["10.0.0.1", "10.0.0.3"].map((address) => {
+    const nic = new Nic({ mac: net.mac });
+    return { nic, address, stack: new NetStack(nic, { address: `${address}/24` }) };
+  });
+  for (const { nic, address } of [cards[0], cards[0], cards[1], cards[0]]) {
+    net.start(nic);
+    assertThrows(() => net.start(nic), Deno.errors.Busy);
+    assertEquals((await other.ping(address)).address, address);
+    net.stop();
+    net.stop();
+    await assertRejects(() => other.ping(address, { timeoutMs: 50 }), Deno.errors.TimedOut);
+  }
+  for (const { stack } of cards) stack.close();
+  net[Symbol.dispose]();
+  assertThrows(() => net.start(cards[0].nic), Deno.errors.BadResource);
+});
+
 async function echoOnce(listener: Deno.TcpListener): Promise<void> {
   using conn = await listener.accept();
   const buffer = new Uint8Array(64);
