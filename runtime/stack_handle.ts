@@ -287,8 +287,10 @@ export class StackHandle {
     return 0;
   }
 
+  /** Before there is a connection, what was bound: Node looks whether that is what it asked for. */
   getsockname(name: Name): number {
-    return describe(name, this.#conn?.localAddr);
+    const { localAddress: hostname = "0.0.0.0", localPort: port } = this.#local;
+    return describe(name, this.#conn?.localAddr ?? (port === undefined ? undefined : { transport: "tcp", hostname, port }));
   }
 
   getpeername(name: Name): number {

@@ -114,6 +114,33 @@ Deno.test("net.connect: who doesn't read holds the sender up", async () => {
   assertEquals(socket.bytesRead, body.length);
 });
 
+Deno.test("net.connect: from a port and an address of one's own, and Node's errors for those that can't be", async () => {
+  await using world = hooked();
+  using there = world.peer.listen({ port: 7 });
+  const accepting = (async () => {
+    for await (const conn of there) void conn.closeWrite();
+  })();
+  const from = async (options: { localAddress?: string; localPort?: number }) => {
+    const socket = connect({ host: "10.0.0.1", port: 7, ...options });
+    try {
+      await once(socket, "connect");
+      return [socket.localAddress, socket.localPort];
+    } catch (error) {
+      return (error as Coded).code;
+    } finally {
+      socket.destroy();
+    }
+  };
+  assertEquals(await from({ localPort: 40_001 }), ["10.0.0.2", 40_001]);
+  assertEquals(await from({ localAddress: "10.0.0.2", localPort: 40_002 }), ["10.0.0.2", 40_002]);
+  assertEquals((await from({ localAddress: "10.0.0.2" }))?.[0], "10.0.0.2");
+  assertEquals(await from({ localAddress: "10.0.0.99", localPort: 40_003 }), "EADDRNOTAVAIL");
+  using _taken = await world.mine.connect({ hostname: "10.0.0.1", port: 7, localPort: 40_004 });
+  assertEquals(await from({ localPort: 40_004 }), "EADDRINUSE");
+  there.close();
+  await accepting;
+});
+
 Deno.test("net.connect: Node's errors for refused, no way, no such name, aborted", async () => {
   await using world = hooked({}, { nameservers: ["10.0.0.1"] });
   void nameServer(world.peer, "10.0.0.1").catch(() => {});
