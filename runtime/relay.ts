@@ -14,6 +14,8 @@ export interface Connection extends Disposable {
   read(p: Uint8Array): Promise<number | null>;
   write(p: Uint8Array): Promise<number>;
   closeWrite(): Promise<void>;
+  /** Ends it with a reset, where there is a way to. */
+  abort?(): void;
 }
 
 /** Writes all of it. */
@@ -30,16 +32,17 @@ async function carry(from: Connection, to: Connection): Promise<void> {
   }
 }
 
-/** Carries bytes both ways until both sides have ended, or one fails; then closes both. Never rejects. */
+/**
+ * Carries bytes both ways until both sides have ended, or one fails; then closes both. Never rejects. What fails on one side fails
+ * on the other: an end there would say that all has come.
+ */
 export async function relay(left: Connection, right: Connection): Promise<void> {
-  const close = () => {
-    left[Symbol.dispose]();
-    right[Symbol.dispose]();
-  };
-  // One that fails ends the other, which may wait for ever.
-  const half = (from: Connection, to: Connection) => carry(from, to).catch(close);
+  const both = [left, right];
+  // The other one may wait for ever.
+  const fail = () => both.forEach((one) => one.abort === undefined ? one[Symbol.dispose]() : one.abort());
+  const half = (from: Connection, to: Connection) => carry(from, to).catch(fail);
   await Promise.all([half(left, right), half(right, left)]);
-  close();
+  both.forEach((one) => one[Symbol.dispose]());
 }
 
 /** The host's own functions, as they were before the hook. */

@@ -5,6 +5,7 @@
  * @module
  */
 import { type Hook } from "./hook.ts";
+import { type KernelConn, KernelListener } from "./kernel_conn.ts";
 import { type Connection, type KernelNet, relay, writeAll } from "./relay.ts";
 import { stackHost } from "./rule.ts";
 
@@ -75,27 +76,24 @@ function same(left: Uint8Array, right: Uint8Array): boolean {
 /** The proxy of one installation. Opened by its first {@link url}. */
 export class SocksProxy {
   readonly #hook: Hook;
-  readonly #kernel: KernelNet;
+  readonly #connect: KernelNet["connect"];
   readonly #connectionsMax: number;
   readonly #password: string = crypto.randomUUID();
-  #listener: Deno.TcpListener | null = null;
+  #listener: KernelListener | null = null;
   #connections = 0;
 
-  constructor(hook: Hook, kernel: KernelNet, connectionsMax: number) {
+  /** @param connect the host's own, as it was before the hook */
+  constructor(hook: Hook, connect: KernelNet["connect"], connectionsMax: number) {
     this.#hook = hook;
-    this.#kernel = kernel;
+    this.#connect = connect;
     this.#connectionsMax = connectionsMax;
   }
 
   /** What `Deno.createHttpClient` is to be given: names are sent to the proxy as they are. */
   get url(): string {
-    if (this.#listener === null) {
-      this.#listener = this.#kernel.listen({ hostname: "127.0.0.1", port: 0 });
-      // It has nothing to do unless somebody fetches, and who fetches keeps the process alive.
-      this.#listener.unref();
-      void this.#accept(this.#listener);
-    }
-    return `socks5h://${USER}:${this.#password}@127.0.0.1:${this.#listener.addr.port}`;
+    // It has nothing to do unless somebody fetches, and who fetches keeps the process alive.
+    this.#listener ??= new KernelListener((conn) => this.#accept(conn));
+    return `socks5h://${USER}:${this.#password}@127.0.0.1:${this.#listener.port}`;
   }
 
   /** Takes no more connections. Those that are open go on. */
@@ -104,24 +102,20 @@ export class SocksProxy {
     this.#listener = null;
   }
 
-  async #accept(listener: Deno.TcpListener): Promise<void> {
-    for await (const conn of listener) {
-      if (this.#connections >= this.#connectionsMax || conn.remoteAddr.hostname !== "127.0.0.1") {
-        this.#hook.statistics.proxyRefused++;
-        conn.close();
-        continue;
-      }
-      this.#connections++;
-      void this.#serve(conn).finally(() => this.#connections--);
+  #accept(conn: KernelConn): void {
+    if (this.#connections >= this.#connectionsMax || conn.remoteAddress !== "127.0.0.1") {
+      this.#hook.statistics.proxyRefused++;
+      return conn[Symbol.dispose]();
     }
+    this.#connections++;
+    void this.#serve(conn).finally(() => this.#connections--);
   }
 
   /** One client, from its greeting to its end. Never rejects. */
-  async #serve(client: Deno.TcpConn): Promise<void> {
+  async #serve(client: KernelConn): Promise<void> {
     let server: Connection;
     const timer = setTimeout(() => client[Symbol.dispose](), GREETING_MS_MAX);
     try {
-      client.setNoDelay(true);
       const wish = await this.#greet(client);
       clearTimeout(timer);
       try {
@@ -145,7 +139,7 @@ export class SocksProxy {
     const hook = this.#hook;
     if (!hook.rule.takes({ use: "connect", transport: "tcp", hostname, port })) {
       hook.statistics.host++;
-      return await this.#kernel.connect({ hostname, port });
+      return await this.#connect({ hostname, port });
     }
     const conn = await hook.stack.connect({ hostname: stackHost(hostname), port });
     hook.statistics.proxied++;

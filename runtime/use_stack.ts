@@ -95,7 +95,7 @@ export function useStack(stack: NetStack, options: UseStackOptions = {}): Runtim
   checkNodeInside();
   const statistics: RuntimeStatistics = { connects: 0, listens: 0, host: 0, proxied: 0, proxyRefused: 0 };
   const hook: Hook = { stack, rule: ruleFrom(options.match, options.loopback ?? false), statistics, active: true };
-  const proxy = new SocksProxy(hook, { connect: Deno.connect, listen: Deno.listen }, options.maxProxied ?? PROXY_CONNECTIONS_MAX);
+  const proxy = new SocksProxy(hook, Deno.connect, options.maxProxied ?? PROXY_CONNECTIONS_MAX);
   const patches = new Patches();
   let client: { close(): void };
   try {

@@ -155,6 +155,20 @@ Deno.test("Deno.connectTls and Deno.startTls run over the stack", async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
+Deno.test("Deno.connectTls: a server that resets ends it, and leaves nothing", async () => {
+  await using world = hooked();
+  using there = world.peer.listen({ port: 443 });
+  const connecting = (async () => {
+    using mine = await Deno.connectTls({ hostname: "10.0.0.1", port: 443, caCerts: [CA] });
+    await mine.handshake();
+  })();
+  const conn = await there.accept();
+  await conn.read(new Uint8Array(1000));
+  conn.abort();
+  await assertRejects(() => connecting);
+  assertEquals(world.mine.connections().length, 0);
+});
+
 const PATCHED: [object, string][] = [
   ...["connect", "listen", "listenDatagram", "resolveDns", "startTls", "connectTls", "listenTls", "createHttpClient"]
     .map((name): [object, string] => [Deno, name]),

@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals } from "@std/assert";
 import { once } from "node:events";
 import https from "node:https";
+import { type AddressInfo, createServer } from "node:net";
 import { createHash } from "node:crypto";
 import { serve, useStack } from "../../mod.ts";
 import { CA, CERT, KEY } from "./certificate.ts";
@@ -58,6 +59,39 @@ Deno.test("fetch: a server that resets in the middle is an error, and holds noth
   const response = await fetching;
   conn.abort();
   await assertRejects(() => response.text());
+});
+
+Deno.test("fetch: a body without a length that a reset cuts off is an error, and one that ends is whole", async () => {
+  await using world = hooked();
+  using there = world.peer.listen({ port: 80 });
+  for (const whole of [true, false, true]) {
+    const fetching = fetch("http://10.0.0.1/");
+    const conn = await there.accept();
+    await conn.read(new Uint8Array(1000));
+    await conn.write(new TextEncoder().encode("HTTP/1.0 200 OK\r\n\r\nhalf of the"));
+    const response = await fetching;
+    if (whole) conn.close();
+    else conn.abort();
+    if (whole) assertEquals(await response.text(), "half of the");
+    else await assertRejects(() => response.text(), Error, "error reading a body");
+  }
+});
+
+Deno.test("fetch: a host's server that resets does so through the proxy, too", async () => {
+  await using _world = hooked();
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", () => {
+      socket.write("HTTP/1.0 200 OK\r\n\r\nhalf of the");
+      setTimeout(() => socket.resetAndDestroy(), 50);
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const response = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  await assertRejects(() => response.text(), Error, "error reading a body");
+  server.close();
+  await once(server, "close");
 });
 
 Deno.test("fetch: loop-back is the host's; a redirect is asked about like a request", async () => {
