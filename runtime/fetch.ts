@@ -47,6 +47,19 @@ class SharedClient {
   }
 }
 
+/** Sees a client's end, whichever of its two ways it takes. */
+function onClose(client: Deno.HttpClient, closed: () => void): Deno.HttpClient {
+  for (const name of ["close", Symbol.dispose] as const) {
+    const original = client[name];
+    const value = () => {
+      closed();
+      original.call(client);
+    };
+    Object.defineProperty(client, name, { value });
+  }
+  return client;
+}
+
 /** Replaces them. What it gives closes the shared client. */
 export function patchFetch(patches: Patches, hook: Hook, proxy: SocksProxy): { close(): void } {
   const { createHttpClient } = Deno;
@@ -55,7 +68,7 @@ export function patchFetch(patches: Patches, hook: Hook, proxy: SocksProxy): { c
   patches.replace(Deno, "createHttpClient", (options: Deno.CreateHttpClientOptions) => {
     // One with a way of its own goes it.
     if (!hook.active || options?.proxy !== undefined) return createHttpClient(options);
-    return through(options);
+    return onClose(through(options), proxy.hold());
   });
   const { fetch, WebSocket } = globalThis;
   patches.replace(globalThis, "fetch", (input: Request | URL | string, init?: Init) => {

@@ -81,6 +81,9 @@ export class SocksProxy {
   readonly #password: string = crypto.randomUUID();
   #listener: KernelListener | null = null;
   #connections = 0;
+  /** Clients of a program's own that know the port. */
+  #holders = 0;
+  #ending = false;
 
   /** @param connect the host's own, as it was before the hook */
   constructor(hook: Hook, connect: KernelNet["connect"], connectionsMax: number) {
@@ -96,8 +99,21 @@ export class SocksProxy {
     return `socks5h://${USER}:${this.#password}@127.0.0.1:${this.#listener.port}`;
   }
 
-  /** Takes no more connections. Those that are open go on. */
+  /** Stays open, even when {@link close} is called, until what this gives is called. */
+  hold(): () => void {
+    this.#holders++;
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      if (--this.#holders === 0 && this.#ending) this.close();
+    };
+  }
+
+  /** Takes no more connections, once nobody holds it. Those that are open go on. */
   close(): void {
+    this.#ending = true;
+    if (this.#holders > 0) return;
     this.#listener?.close();
     this.#listener = null;
   }

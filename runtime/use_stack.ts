@@ -33,7 +33,10 @@ export interface RuntimeHook extends Disposable {
   readonly stack: NetStack;
   /** How often programs have met it: a copy. */
   readonly statistics: RuntimeStatistics;
-  /** Puts back what was replaced. Open connections and listeners go on. A second call does nothing. */
+  /**
+   * Puts back what was replaced. Open connections and listeners go on, and so do clients of `Deno.createHttpClient`: until they
+   * are closed they use the stack, through the proxy, which stays for them. A second call does nothing.
+   */
   undo(): void;
 }
 

@@ -125,6 +125,22 @@ Deno.test("Deno.createHttpClient and https", async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
+Deno.test("a client of Deno.createHttpClient goes on when the hook is undone, and the proxy until it is closed", async () => {
+  await using world = hooked();
+  await using _site = serve(world.peer.listen({ port: 80 }), () => new Response("stack", { headers: { connection: "close" } }));
+  const port = Deno.build.os === "linux" ? await proxyPort() : 0;
+  const clients = [Deno.createHttpClient({}), Deno.createHttpClient({})];
+  world.hook.undo();
+  for (const client of clients) {
+    assert(client instanceof Deno.HttpClient);
+    for (let i = 0; i < 2; i++) assertEquals(await (await fetch("http://10.0.0.1/", { client })).text(), "stack");
+    client.close();
+    // As without a hook: once closed, nothing more is to be done.
+    client[Symbol.dispose]();
+  }
+  if (port > 0) await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }));
+});
+
 /** A WebSocket server that echoes one short message, by hand: Deno's own takes only connections of the kernel's. */
 async function webSocketOnce(listener: Deno.TcpListener): Promise<void> {
   const conn = await listener.accept();
