@@ -168,15 +168,7 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
 
   setUpQueue(index: number, addresses: QueueAddresses): void {
     this.#stop(index);
-    const kick = createEvent();
-    const call = createEvent();
-    const waker = createWaker(call.fd, () => {
-      quiet(call.fd);
-      waker.arm();
-      this.#onInterrupt();
-    }, this.#hold);
-    waker.arm();
-    this.#rings[index] = { kick, call, waker };
+    const { kick, call } = this.#rings[index] = this.#makeRing();
     const packed = (this.#chosen & FEATURES.RING_PACKED) !== 0n;
     this.#channel.send(p.SET_VRING_NUM, p.vringState(index, addresses.size));
     // A packed ring begins in its first round: both wrap counters are set.
@@ -190,6 +182,26 @@ export class VhostTransport implements VirtioTransport, p.ChannelHandler {
     this.#channel.send(p.SET_VRING_ADDR, address);
     this.#channel.send(p.SET_VRING_CALL, p.words(BigInt(index)), [call.fd]);
     this.#channel.send(p.SET_VRING_KICK, p.words(BigInt(index)), [kick.fd]);
+  }
+
+  #makeRing(): Ring {
+    const kick = createEvent();
+    let call: Descriptor | null = null;
+    try {
+      const { fd } = call = createEvent();
+      const waker = createWaker(fd, () => {
+        quiet(fd);
+        waker.arm();
+        this.#onInterrupt();
+      }, this.#hold);
+      waker.arm();
+      return { kick, call, waker };
+    } catch (error) {
+      // It is tried again, and must not have fewer descriptors each time.
+      call?.close();
+      kick.close();
+      throw error;
+    }
   }
 
   #stop(index: number): void {

@@ -208,6 +208,26 @@ kernelTest("closing from inside of a frame's call is safe: the ring stays until 
   a.close();
 });
 
+kernelTest("a frame's call that throws loses its frame only, and the ring is given back all the same", () => {
+  const [a, b] = pair();
+  for (let i = 0; i < 5; i++) send(a, tagged([]));
+  let ring = new FrameMemory(1);
+  const sink: FrameSink = {
+    frame(memory) {
+      ring = memory;
+      throw new Error("no");
+    },
+  };
+  assertThrows(() => b.receive(sink, 64), Error, "no");
+  assert(b.receive(new Keep(), 64) >= 4);
+  send(a, tagged([]));
+  assertThrows(() => b.receive(sink, 64), Error, "no");
+  assert(ring.bytes.length > 0);
+  b.close();
+  assertEquals(ring.bytes.length, 0);
+  a.close();
+});
+
 kernelTest("promiscuous while it is open, and impossible things", () => {
   createLink({ name: "pa", kind: "veth", up: true, peer: { name: "pb", up: true } });
   const device = PacketSocketDevice.open({ name: "pa", promiscuous: true });
