@@ -123,6 +123,8 @@ export class Poller {
   #timer: ReturnType<typeof setTimeout> | null = null;
   /** A spin is queued: until it has run nothing else waits. */
   #spinning = false;
+  /** What a wait has brought is being told: a new one would write over it. */
+  #telling = false;
   /** Average time between asking and being told, in microseconds. */
   #gapUs = GAP_US_MAX;
   #askedAt = 0;
@@ -230,7 +232,7 @@ export class Poller {
   }
 
   #wait(): void {
-    if (this.#pending !== null || this.#timer !== null || this.#spinning || this.#armed === 0) return;
+    if (this.#pending !== null || this.#timer !== null || this.#spinning || this.#telling || this.#armed === 0) return;
     this.#askedAt = performance.now();
     if (this.#gapUs < SPIN_US && holders.count > 0) {
       // In a task of its own: what the last event set free runs first. It keeps the process alive, which somebody must want.
@@ -272,6 +274,7 @@ export class Poller {
 
   #returned(n: number): void {
     this.#pending = this.#call = null;
+    this.#telling = true;
     this.#gapUs += GAP_WEIGHT * (Math.min(GAP_US_MAX, (performance.now() - this.#askedAt) * 1000) - this.#gapUs);
     // Its errno is another thread's. A signal, or a stop of the process, is the harmless reason: a call that doesn't wait
     // is not interrupted.
@@ -291,6 +294,7 @@ export class Poller {
         this.#kicked = false;
       } else this.#tell(id, this.#eventsView.getUint32(at, true));
     }
+    this.#telling = false;
     this.#wait();
     this.release();
   }

@@ -44,6 +44,41 @@ Deno.test("a waker tells once per arming, and again when armed again", async () 
   await wakersIdle();
 });
 
+Deno.test("arming from inside of a call loses nothing of what came with it", async () => {
+  for (let round = 0; round < 8; round++) {
+    const events = Array.from({ length: 5 }, () => eventDescriptor());
+    const told = [0, 0, 0, 0];
+    let all = Promise.withResolvers<void>();
+    const wakers = events.map((event, i) =>
+      createWaker(event.fd, () => {
+        if (i === 4) return all.resolve();
+        told[i]++;
+        if (told.every((count) => count > 0)) all.resolve();
+        if (told[0] + told[1] > 1) return;
+        // The first of two that came together: two more are ready, too, and there is time to wait for them.
+        wakers[2].arm();
+        wakers[3].arm();
+        for (const until = performance.now() + 10; performance.now() < until;);
+      })
+    );
+    // Slow enough that the next wait is one on another thread.
+    wakers[4].arm();
+    setTimeout(() => events[4].write(one()), 5);
+    await all.promise;
+    all = Promise.withResolvers();
+    for (const event of events) event.write(one());
+    wakers[0].arm();
+    wakers[1].arm();
+    const timer = setTimeout(() => all.resolve(), 2000);
+    await all.promise;
+    clearTimeout(timer);
+    for (const waker of wakers) waker.close();
+    await wakersIdle();
+    for (const event of events) event.close();
+    assertEquals(told, [1, 1, 1, 1]);
+  }
+});
+
 Deno.test("a watch of edges tells of each change without being armed, and not of what has been told", async () => {
   using event = eventDescriptor();
   const told: number[] = [];
