@@ -219,9 +219,10 @@ Deno.test({
       if (bytes.length > 0) await conn.write(Uint8Array.from(bytes));
       const all: number[] = [];
       const buffer = new Uint8Array(64);
-      for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
-        all.push(...buffer.slice(0, count));
-      }
+      // Closed with bytes that nobody has read, a connection may end in a reset.
+      const read = () =>
+        conn.read(buffer).catch((error) => error instanceof Deno.errors.ConnectionReset ? null : Promise.reject(error));
+      for (let count = await read(); count !== null; count = await read()) all.push(...buffer.slice(0, count));
       return all;
     };
     assertEquals(await ask(5, 1, 0), [5, 0xff], "no way in without a password");
