@@ -126,9 +126,10 @@ Deno.test("Deno.createHttpClient and https", async () => {
 });
 
 Deno.test("a client of Deno.createHttpClient goes on when the hook is undone, and the proxy until it is closed", async () => {
+  using recorder = recordProxy();
   await using world = hooked();
   await using _site = serve(world.peer.listen({ port: 80 }), () => new Response("stack", { headers: { connection: "close" } }));
-  const port = Deno.build.os === "linux" ? await proxyPort() : 0;
+  const port = recorder.port();
   const clients = [Deno.createHttpClient({}), Deno.createHttpClient({})];
   world.hook.undo();
   for (const client of clients) {
@@ -138,7 +139,7 @@ Deno.test("a client of Deno.createHttpClient goes on when the hook is undone, an
     // As without a hook: once closed, nothing more is to be done.
     client[Symbol.dispose]();
   }
-  if (port > 0) await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }));
+  await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }));
 });
 
 /** A WebSocket server that echoes one short message, by hand: Deno's own takes only connections of the kernel's. */
@@ -189,31 +190,30 @@ Deno.test("WebSocket goes over the stack, and is the class that it was", async (
   assertEquals(world.hook.statistics.proxied, 3);
 });
 
-/** The port of the proxy: what the one kernel connection of a fetch goes to. */
-async function proxyPort(): Promise<number> {
-  const original = Deno.listen;
-  const client = Deno.createHttpClient({});
-  client.close();
-  assertStrictEquals(Deno.listen, original);
-  const table = await Deno.readTextFile("/proc/self/net/tcp");
-  const inodes = new Set<string>();
-  for (const { name } of Deno.readDirSync("/proc/self/fd")) {
-    try {
-      inodes.add(/^socket:\[(\d+)\]$/.exec(Deno.readLinkSync(`/proc/self/fd/${name}`))?.[1] ?? "");
-    } catch {
-      // Gone since it was listed.
-    }
-  }
-  const listening = table.split("\n").map((line) => line.trim().split(/\s+/)).filter((f) => f[3] === "0A" && inodes.has(f[9]));
-  return parseInt(listening.at(-1)![1].split(":")[1], 16);
+/** What the hook asks of Deno, from now on: the proxy's port stands there. Other tests of this process have listeners too. */
+function recordProxy(): { port(): number } & Disposable {
+  const original = Deno.createHttpClient;
+  let url = "";
+  Deno.createHttpClient = (options) => {
+    url = (options.proxy as { url: string } | undefined)?.url ?? url;
+    return original(options);
+  };
+  return {
+    port() {
+      Deno.createHttpClient({}).close();
+      return Number(new URL(url).port);
+    },
+    [Symbol.dispose]: () => void (Deno.createHttpClient = original),
+  };
 }
 
 Deno.test({
   name: "the proxy: loop-back only, nobody without the password, not too many, gone with the hook",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
+    using recorder = recordProxy();
     await using world = hooked({ maxProxied: 2 });
-    const port = await proxyPort();
+    const port = recorder.port();
     const ask = async (...bytes: number[]): Promise<number[]> => {
       using conn = await Deno.connect({ hostname: "127.0.0.1", port });
       if (bytes.length > 0) await conn.write(Uint8Array.from(bytes));
