@@ -5,19 +5,17 @@
  *
  * @module
  */
-import { Descriptor } from "./descriptor.ts";
-import { EAGAIN, EBADF, EBUSY, errnoError } from "./errno.ts";
+import { EAGAIN, EBUSY, errnoError } from "./errno.ts";
 import { libc } from "./libc.ts";
 import { pauseMs } from "./poll.ts";
 import { Mapping } from "./shared_memory.ts";
+import { Socket } from "./socket.ts";
 
 /** How often a queue that is busy is asked for again, a millisecond apart. */
 const BUSY_RETRIES = 50;
 
 const AF_XDP = 44;
 const SOCK_RAW_CLOEXEC = 3 | 0x80000;
-const SOL_SOCKET = 1;
-const SO_ERROR = 4;
 const SOL_XDP = 283;
 const XDP_MMAP_OFFSETS = 1;
 const XDP_UMEM_REG = 4;
@@ -35,10 +33,8 @@ const RINGS = {
 /** A ring's name. */
 export type XdpRingName = keyof typeof RINGS;
 
-/** Flags of {@link XdpSocket.bind}: another socket's UMEM; copies; none, or an error. */
+/** Flag of {@link XdpSocket.bind}: another socket's UMEM. */
 export const XDP_SHARED_UMEM = 1;
-export const XDP_COPY = 2;
-export const XDP_ZEROCOPY = 4;
 /** Bytes that the kernel leaves free before each received frame. */
 export const XDP_PACKET_HEADROOM = 256;
 
@@ -94,7 +90,7 @@ export class XdpRing {
 }
 
 /** An AF_XDP socket: everything it does returns 0 or a negative errno. */
-export class XdpSocket extends Descriptor {
+export class XdpSocket extends Socket {
   /** @throws `PermissionDenied` (EPERM) without CAP_NET_RAW, `NotSupported` (EAFNOSUPPORT) from a kernel without AF_XDP */
   static open(): XdpSocket {
     const lib = libc();
@@ -103,34 +99,22 @@ export class XdpSocket extends Descriptor {
     return new XdpSocket(fd);
   }
 
-  #set(option: number, bytes: Uint8Array<ArrayBuffer>): number {
-    if (this.fd < 0) return -EBADF;
-    const lib = libc();
-    return lib.setsockopt(this.fd, SOL_XDP, option, bytes, bytes.length) === 0 ? 0 : -lib.errno[0];
-  }
-
-  #get(level: number, option: number, into: Int32Array<ArrayBuffer> | BigUint64Array<ArrayBuffer>): number {
-    if (this.fd < 0) return -EBADF;
-    const lib = libc();
-    return lib.getsockopt(this.fd, level, option, into, Int32Array.of(into.byteLength)) === 0 ? 0 : -lib.errno[0];
-  }
-
   /** Gives memory at a page's beginning to the kernel, as chunks. It counts against the user's limit of locked memory (ENOBUFS). */
   registerUmem(address: number, bytes: number, chunkSize: number): number {
     const request = new DataView(new ArrayBuffer(24));
     request.setBigUint64(0, BigInt(address), true);
     request.setBigUint64(8, BigInt(bytes), true);
     request.setUint32(16, chunkSize, true);
-    return this.#set(XDP_UMEM_REG, new Uint8Array(request.buffer));
+    return this.setOption(SOL_XDP, XDP_UMEM_REG, new Uint8Array(request.buffer));
   }
 
   /** Makes a ring of a power of two of entries and maps it: the ring, or a negative errno. */
   ring(name: XdpRingName, entries: number): XdpRing | number {
     const { option, page, index, entry } = RINGS[name];
-    let code = this.#set(option, new Uint8Array(Int32Array.of(entries).buffer));
+    let code = this.setOption(SOL_XDP, option, new Uint8Array(Int32Array.of(entries).buffer));
     // Of each ring: producer, consumer, entries, flags.
     const offsets = new BigUint64Array(16);
-    if (code === 0) code = this.#get(SOL_XDP, XDP_MMAP_OFFSETS, offsets);
+    if (code === 0) code = this.getOption(SOL_XDP, XDP_MMAP_OFFSETS, offsets);
     if (code < 0) return code;
     const [producer, consumer, first] = [...offsets.subarray(4 * index, 4 * index + 3)].map(Number);
     const mapping = Mapping.mapDevice(this.fd, first + entries * entry, page);
@@ -160,12 +144,12 @@ export class XdpSocket extends Descriptor {
   /** True if the kernel moves no bytes. */
   get zeroCopy(): boolean {
     const options = new Int32Array(1);
-    return this.#get(SOL_XDP, XDP_OPTIONS, options) === 0 && (options[0] & 1) !== 0;
+    return this.getOption(SOL_XDP, XDP_OPTIONS, options) === 0 && (options[0] & 1) !== 0;
   }
 
   /** What the kernel dropped, into six numbers: rx dropped, rx and tx invalid, rx ring full, fill ring empty, tx ring empty. */
   statistics(into: BigUint64Array<ArrayBuffer>): number {
-    return this.#get(SOL_XDP, XDP_STATISTICS, into);
+    return this.getOption(SOL_XDP, XDP_STATISTICS, into);
   }
 
   /** Tells the kernel to send what is in the transmit ring: 0, or a negative errno (EAGAIN: call again). */
@@ -173,12 +157,5 @@ export class XdpSocket extends Descriptor {
     const lib = libc();
     if (lib.sendNothing(this.fd, null, 0, MSG_DONTWAIT, null, 0) >= 0) return 0;
     return -(lib.errno[0] || EAGAIN);
-  }
-
-  /** The error that waits (ENETDOWN when the interface is gone), negative; 0 for none. It is forgotten. */
-  takeError(): number {
-    const value = new Int32Array(1);
-    const code = this.#get(SOL_SOCKET, SO_ERROR, value);
-    return code < 0 ? code : -value[0];
   }
 }

@@ -5,18 +5,16 @@
  *
  * @module
  */
-import { Descriptor } from "./descriptor.ts";
 import { EALREADY, EBADF, EINPROGRESS, errnoError } from "./errno.ts";
 import { parseIp } from "./inet.ts";
 import { libc } from "./libc.ts";
+import { Socket, SOL_SOCKET } from "./socket.ts";
 
 const AF_INET = 2;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const SOCK_FLAGS = 0x80800; // SOCK_CLOEXEC | SOCK_NONBLOCK
-const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
-const SO_ERROR = 4;
 const SO_KEEPALIVE = 9;
 const SO_OOBINLINE = 10;
 const SO_LINGER = 13;
@@ -40,7 +38,7 @@ function socketAddress(hostname: string, port: number): Uint8Array<ArrayBuffer> 
 }
 
 /** A socket, and the address that it is for. */
-export class InternetSocket extends Descriptor {
+export class InternetSocket extends Socket {
   readonly #address: Uint8Array<ArrayBuffer>;
 
   private constructor(fd: number, address: Uint8Array<ArrayBuffer>) {
@@ -63,7 +61,7 @@ export class InternetSocket extends Descriptor {
 
   /** Waits for connections at the address, which may still have some in TIME-WAIT: 0 or a negative errno. */
   listen(backlog: number): number {
-    const code = this.#set(SOL_SOCKET, SO_REUSEADDR, new Uint8Array([1, 0, 0, 0]));
+    const code = this.setOption(SOL_SOCKET, SO_REUSEADDR, new Uint8Array([1, 0, 0, 0]));
     if (code < 0) return code;
     const lib = libc();
     if (lib.bind(this.fd, this.#address, this.#address.length) !== 0) return -lib.errno[0];
@@ -100,16 +98,6 @@ export class InternetSocket extends Descriptor {
     return again === EALREADY ? -EINPROGRESS : -again;
   }
 
-  /** What has gone wrong since it was asked last: 0 or a negative errno. */
-  takeError(): number {
-    if (this.fd < 0) return -EBADF;
-    const value = new Uint8Array(4);
-    const size = new Uint8Array([4, 0, 0, 0]);
-    const lib = libc();
-    if (lib.getsockopt(this.fd, SOL_SOCKET, SO_ERROR, value, size) !== 0) return -lib.errno[0];
-    return -new DataView(value.buffer).getInt32(0, true);
-  }
-
   /** Sends what there is room for: how many bytes, or a negative errno. */
   send(bytes: Uint8Array<ArrayBuffer>): number {
     if (this.fd < 0) return -EBADF;
@@ -133,30 +121,24 @@ export class InternetSocket extends Descriptor {
     return lib.shutdown(this.fd, SHUT_WR) === 0 ? 0 : -lib.errno[0];
   }
 
-  #set(level: number, option: number, value: Uint8Array<ArrayBuffer>): number {
-    if (this.fd < 0) return -EBADF;
-    const lib = libc();
-    return lib.setsockopt(this.fd, level, option, value, value.length) === 0 ? 0 : -lib.errno[0];
-  }
-
   /** Turns Nagle's algorithm off, or on: 0 or a negative errno. */
   setNoDelay(on: boolean): number {
-    return this.#set(IPPROTO_TCP, TCP_NODELAY, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
+    return this.setOption(IPPROTO_TCP, TCP_NODELAY, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
   }
 
   /** Keeps urgent data where it is in the stream, or apart from it, where it is lost: 0 or a negative errno. */
   setUrgentInline(on: boolean): number {
-    return this.#set(SOL_SOCKET, SO_OOBINLINE, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
+    return this.setOption(SOL_SOCKET, SO_OOBINLINE, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
   }
 
   /** Asks whether the other end is still there when nothing comes, as often as the system says, or never: 0 or a negative errno. */
   setKeepAlive(on: boolean): number {
-    return this.#set(SOL_SOCKET, SO_KEEPALIVE, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
+    return this.setOption(SOL_SOCKET, SO_KEEPALIVE, new Uint8Array([on ? 1 : 0, 0, 0, 0]));
   }
 
   /** Closes a connection with a reset instead of a FIN (`SO_LINGER` with no time). */
   reset(): void {
-    this.#set(SOL_SOCKET, SO_LINGER, new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]));
+    this.setOption(SOL_SOCKET, SO_LINGER, new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]));
     this.close();
   }
 }

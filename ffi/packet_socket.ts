@@ -11,17 +11,15 @@
  *
  * @module
  */
-import { Descriptor } from "./descriptor.ts";
-import { EBADF, errnoError } from "./errno.ts";
+import { errnoError } from "./errno.ts";
 import { IfReq } from "./ifreq.ts";
 import { libc } from "./libc.ts";
 import { Mapping } from "./shared_memory.ts";
+import { Socket, SOL_SOCKET } from "./socket.ts";
 
 const AF_PACKET = 17;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x800 | 0x80000;
 const ETH_P_ALL = 3;
-const SOL_SOCKET = 1;
-const SO_ERROR = 4;
 const SO_SNDBUF = 7;
 const SOL_PACKET = 263;
 const PACKET_ADD_MEMBERSHIP = 1;
@@ -38,10 +36,7 @@ const TPACKET_V2 = 1;
 const PAGE = 4096;
 const SIOCGIFNAME = 0x8910;
 
-/** Bytes at the front of a slot that stay the kernel's: header and address. */
-export const SLOT_HEADER = 52;
-/** Offsets in a slot's header. */
-export const SLOT_STATUS = 0;
+/** Offsets in a slot's header, which begins with its status. */
 export const SLOT_LENGTH = 4;
 export const SLOT_CAPTURED = 8;
 export const SLOT_MAC = 12;
@@ -62,7 +57,7 @@ export const TP_STATUS_VLAN_TPID_VALID = 0x40;
 export const RAW_HINT = "Run as root, with CAP_NET_RAW, or under `unshare -Urn`";
 
 /** A socket that sees the frames of one interface; nonblocking. It stays in the namespace where it was opened. */
-export class PacketSocket extends Descriptor {
+export class PacketSocket extends Socket {
   readonly #ifindex: number;
 
   private constructor(fd: number, ifindex: number) {
@@ -94,17 +89,7 @@ export class PacketSocket extends Descriptor {
   }
 
   #set(option: number, ...values: number[]): number {
-    if (this.fd < 0) return -EBADF;
-    const lib = libc();
-    const bytes = new Uint8Array(Int32Array.from(values).buffer);
-    return lib.setsockopt(this.fd, SOL_PACKET, option, bytes, bytes.length) === 0 ? 0 : -lib.errno[0];
-  }
-
-  #get(level: number, option: number, into: Int32Array<ArrayBuffer>): number {
-    if (this.fd < 0) return -EBADF;
-    const lib = libc();
-    const size = Int32Array.of(into.byteLength);
-    return lib.getsockopt(this.fd, level, option, into, size) === 0 ? 0 : -lib.errno[0];
+    return this.setOption(SOL_PACKET, option, new Uint8Array(Int32Array.from(values).buffer));
   }
 
   /** Frames that the host itself sends by this interface are none of ours (Linux 4.20). */
@@ -124,9 +109,7 @@ export class PacketSocket extends Descriptor {
 
   /** Bytes that may wait on their way out before writes answer EAGAIN; the kernel doubles it. */
   setSendBuffer(bytes: number): number {
-    const lib = libc();
-    const value = new Uint8Array(Int32Array.of(bytes).buffer);
-    return lib.setsockopt(this.fd, SOL_SOCKET, SO_SNDBUF, value, 4) === 0 ? 0 : -lib.errno[0];
+    return this.setOption(SOL_SOCKET, SO_SNDBUF, new Uint8Array(Int32Array.of(bytes).buffer));
   }
 
   /** The interface takes what isn't meant for it, until the socket is closed or says otherwise. */
@@ -153,14 +136,7 @@ export class PacketSocket extends Descriptor {
 
   /** Frames seen and frames lost for want of a slot since the last call, into two numbers. 0 or a negative errno. */
   statistics(into: Int32Array<ArrayBuffer>): number {
-    return this.#get(SOL_PACKET, PACKET_STATISTICS, into);
-  }
-
-  /** The error that waits (ENETDOWN when the interface went down or away), negative; 0 for none. It is forgotten. */
-  takeError(): number {
-    const value = new Int32Array(1);
-    const code = this.#get(SOL_SOCKET, SO_ERROR, value);
-    return code < 0 ? code : -value[0];
+    return this.getOption(SOL_PACKET, PACKET_STATISTICS, into);
   }
 
   /** True if the interface is still there, in whichever namespace. */
