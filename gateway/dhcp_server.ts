@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { checkObject } from "../stack/host/options.ts";
+import { checkFunction, checkObject } from "../stack/checks.ts";
 import { layersOf, type NetStack } from "../stack/host/net_stack.ts";
 import type { UdpConn } from "../stack/host/udp_conn.ts";
 import { broadcastOf, formatKey, isUnicast, maskOf, parseAddress, parsePrefix } from "../stack/wire/address.ts";
@@ -73,7 +73,7 @@ interface DhcpPlan {
 
 /** What a server is made of, read before anything is opened. @throws {TypeError | RangeError} for what is impossible */
 export function checkDhcp(options: DhcpOptions, onLease?: unknown): DhcpPlan {
-  if (onLease !== undefined && typeof onLease !== "function") throw new TypeError(`onLease must be a function: ${onLease}`);
+  checkFunction("onLease", onLease);
   return planOf(options);
 }
 

@@ -7,7 +7,7 @@
 import type { Device } from "../stack/device.ts";
 import { intercept, type InterceptedConnection, type InterceptedDatagrams, type Interception } from "../stack/host/intercept.ts";
 import { NetStack } from "../stack/host/net_stack.ts";
-import { checkObject } from "../stack/host/options.ts";
+import { checkList, checkObject, checkSwitch } from "../stack/checks.ts";
 import type { TcpOptions } from "../stack/tcp/types.ts";
 import { parsePrefix, tryParseAddress } from "../stack/wire/address.ts";
 import { checkDhcp, type DhcpLease, type DhcpOptions, DhcpServer } from "./dhcp_server.ts";
@@ -164,6 +164,7 @@ export class Gateway implements AsyncDisposable {
     const address = options.address ?? "10.0.2.2/24";
     parsePrefix(address);
     this.#options = options;
+    for (const name of ["allow", "deny", "forward"] as const) checkList(name, options[name] ?? undefined);
     this.#policy = new Policy(options.allow ?? [], options.deny ?? []);
     this.#address = address.split("/")[0];
     this.#nameserver = options.nameserver === undefined ? systemNameserver() : options.nameserver;
@@ -178,13 +179,7 @@ export class Gateway implements AsyncDisposable {
       throw new TypeError("sockets must have connect and datagrams");
     }
     this.#sockets = sockets;
-    for (const name of ["allow", "deny", "forward"] as const) {
-      if (!Array.isArray(options[name] ?? [])) throw new TypeError(`${name} must be an array: ${options[name]}`);
-    }
-    const { hostLoopback } = options;
-    if (hostLoopback !== undefined && typeof hostLoopback !== "boolean") {
-      throw new TypeError(`hostLoopback must be true or false: ${hostLoopback}`);
-    }
+    checkSwitch("hostLoopback", options.hostLoopback);
     for (const forward of options.forward ?? []) checkForward(forward);
     if (options.dhcp !== false) checkObject(options.dhcp ?? {}, "dhcp");
     const dhcp = options.dhcp === false ? null : { address, mtu: Math.min(device.mtu, 65_535), ...options.dhcp };

@@ -14,6 +14,11 @@ export function checkSwitch(name: string, value: unknown): void {
   if (value !== undefined && typeof value !== "boolean") throw new TypeError(`${name} must be true or false: ${value}`);
 }
 
+/** A list. */
+export function checkList(name: string, value: unknown): void {
+  if (value !== undefined && !Array.isArray(value)) throw new TypeError(`${name} must be an array: ${value}`);
+}
+
 /** Something that is called. */
 export function checkFunction(name: string, value: unknown): void {
   if (value !== undefined && typeof value !== "function") throw new TypeError(`${name} must be a function: ${value}`);

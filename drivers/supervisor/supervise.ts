@@ -5,7 +5,7 @@
  */
 import { Descriptor } from "../../ffi/descriptor.ts";
 import { type NamespaceReference, openNamespace } from "../../ffi/namespace.ts";
-import { checkObject } from "../../stack/checks.ts";
+import { checkObject, checkSwitch } from "../../stack/checks.ts";
 import { systemCalls } from "../../ffi/seccomp.ts";
 import { Answering, type IoctlFailure, noStatistics } from "./answering.ts";
 import { DeviceTable, type IoctlDevice } from "../netdev/table.ts";
@@ -51,7 +51,7 @@ interface Checked {
 function check(args: string[], given: SuperviseOptions): Checked {
   const { timeoutMs = TIMEOUT_MS, files = true, namespace, onFailure = printFailure, ...options } = given;
   if (!(timeoutMs >= 1 && timeoutMs <= 2 ** 31 - 1)) throw new RangeError(`timeoutMs must be 1 to 2147483647: ${timeoutMs}`);
-  if (typeof files !== "boolean") throw new TypeError(`files must be true or false: ${files}`);
+  checkSwitch("files", files);
   if (typeof onFailure !== "function") throw new TypeError("onFailure must be a function");
   const cwd = options.cwd instanceof URL ? decodeURIComponent(options.cwd.pathname) : options.cwd;
   return { timeoutMs, files, namespace, onFailure, options: { ...options, cwd, args } };

@@ -18,7 +18,7 @@ import {
   parsePrefix,
   tryParseAddress,
 } from "../wire/address.ts";
-import { checkClock, checkFunction, checkObject, checkSwitch } from "../checks.ts";
+import { checkClock, checkFunction, checkList, checkObject, checkSwitch } from "../checks.ts";
 import { isBytes } from "./bytes.ts";
 import type { Clock } from "./clock.ts";
 
@@ -152,10 +152,6 @@ function checkSwitches<T extends object>(options: T, names: readonly (keyof T & 
   for (const name of names) checkSwitch(name, options[name]);
 }
 
-function checkList(list: unknown, what: string): void {
-  if (list !== undefined && !Array.isArray(list)) throw new TypeError(`${what} must be an array: ${list}`);
-}
-
 /** A port number, or its text; wrong ones are refused in Deno's words. */
 export function checkPort(port: unknown, least = 0): number {
   if (typeof port !== "number" && typeof port !== "string") throw new TypeError(`Invalid port (expected number): ${port}`);
@@ -254,7 +250,7 @@ export function checkDeviceOptions(device: Device, options: DeviceOptions): Chec
   checkSwitches(options, ["detectConflicts"]);
   const { address, mtu, vlan } = options;
   const texts = address === undefined ? [] : typeof address === "string" ? [address] : address;
-  checkList(texts, "address");
+  checkList("address", texts);
   const addresses = texts.map(checkOwnAddress);
   const twice = addresses.findIndex(({ key }, i) => addresses.findIndex((other) => other.key === key) < i);
   if (twice >= 0) throw new RangeError(`address ${texts[twice]} is there twice`);
@@ -312,8 +308,8 @@ export function checkStackOptions(options: NetStackOptions): { gateway: number; 
   }
   checkClock(options.clock);
   checkFunction("onConflict", options.onConflict);
-  checkList(options.nameservers, "nameservers");
-  checkList(options.routes, "routes");
+  checkList("nameservers", options.nameservers);
+  checkList("routes", options.routes);
   const gateway = options.gateway === undefined ? 0 : checkAddress(options.gateway, "gateway");
   if (options.gateway !== undefined && !isUnicast(gateway)) {
     throw new RangeError(`gateway ${options.gateway} is no host's address`);
