@@ -89,7 +89,7 @@ const page = new Uint8Array(256);
  */
 export function readProcessText(tid: number, address: number, max = 4096): Uint8Array<ArrayBuffer> | number {
   const parts: number[] = [];
-  while (parts.length < max) {
+  while (parts.length <= max) {
     const at = address + parts.length;
     const length = page.length - at % page.length;
     const piece = page.subarray(0, length);

@@ -32,7 +32,12 @@ Deno.test("bad addresses, sizes and processes are errnos", () => {
 });
 
 Deno.test("texts end at their zero, wherever it stands, and not beyond the most that is wanted", () => {
-  const there = new Uint8Array(5000).fill(97);
+  const room = new Uint8Array(5000 + 256);
+  // Once where a piece begins, and once behind it.
+  for (const behind of [0, 7]) textsEnd(room.subarray(-addressOf(room) & 255).subarray(behind));
+});
+
+function textsEnd(there: Uint8Array<ArrayBuffer>): void {
   const at = addressOf(there);
   for (const end of [0, 1, 100, 255, 256, 257, 4095]) {
     there.fill(97);
@@ -44,4 +49,4 @@ Deno.test("texts end at their zero, wherever it stands, and not beyond the most 
   assertEquals(readProcessText(pid, at, 4096), there.slice(0, 4096));
   assertEquals(readProcessText(pid, at, 4095), -EMSGSIZE);
   assertEquals(readProcessText(pid, 5, 10), -EFAULT);
-});
+}
