@@ -10,8 +10,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { VhostUserDevice } from "../../mod.ts";
 import { findProgram } from "../testing/namespace.ts";
+import { socketPath } from "../testing/socket_path.ts";
 import { Testpmd } from "../testing/testpmd.ts";
-import { Consumer, socketPath, testpmdMode, VIRTIO_FORMATS } from "../testing/testpmd_frames.ts";
+import { Consumer, testpmdMode, VIRTIO_FORMATS } from "../testing/testpmd_frames.ts";
 
 const USAGE = "usage: deno task bench:virtio [--rounds 3] [--seconds 1] [--json]";
 /** Frames before the clock is started. */

@@ -10,8 +10,9 @@ import { wakersIdle } from "../../ffi/poll.ts";
 import { FEATURES, VhostUserDevice, VhostUserPort } from "../../mod.ts";
 import { type Device, FrameMemory, TxFrame } from "../../stack/device.ts";
 import { kernel, lacksPrograms } from "../testing/namespace.ts";
+import { socketPath } from "../testing/socket_path.ts";
 import { Testpmd } from "../testing/testpmd.ts";
-import { Consumer, socketPath, testpmdMode, VIRTIO_FORMATS } from "../testing/testpmd_frames.ts";
+import { Consumer, testpmdMode, VIRTIO_FORMATS } from "../testing/testpmd_frames.ts";
 
 const FRAMES = 1_000_000;
 if (kernel) libc(); // opened once, before any test counts what it leaves open

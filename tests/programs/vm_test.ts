@@ -10,24 +10,13 @@ import { sha256 } from "../../examples/demo/stranger.ts";
 import { Guest, lacksGuest } from "../testing/guest.ts";
 import { kernel } from "../testing/namespace.ts";
 import { Service, within } from "../testing/service.ts";
+import { socketPath } from "../testing/socket_path.ts";
 
 const PROGRAM = { program: "examples/vm_network.ts" };
 const MiB = 1 << 20;
 const ignore = !kernel || lacksGuest();
 // Without KVM, QEMU 7.2 loses MSI-X interrupts of vhost-user.
 const CARD = ",vectors=0";
-
-function socketPath(): string {
-  const path = Deno.makeTempFileSync({ prefix: "tapioca_vm_", suffix: ".sock" });
-  Deno.removeSync(path);
-  // A program that is killed leaves its socket.
-  addEventListener("unload", () => {
-    try {
-      Deno.removeSync(path);
-    } catch { /* it has cleaned up after itself */ }
-  });
-  return path;
-}
 
 /** QEMU's words, as the program prints them, with more for the card. */
 function wordsOf(service: Service, card: string): string[] {

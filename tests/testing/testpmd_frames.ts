@@ -84,16 +84,3 @@ export class Consumer {
     });
   }
 }
-
-/** A path for a socket, which is gone when this process is. */
-export function socketPath(): string {
-  const path = Deno.makeTempFileSync({ prefix: "tapioca_pmd_", suffix: ".sock" });
-  Deno.removeSync(path);
-  // A program that is killed leaves its socket.
-  addEventListener("unload", () => {
-    try {
-      Deno.removeSync(path);
-    } catch { /* it has cleaned up after itself */ }
-  });
-  return path;
-}
